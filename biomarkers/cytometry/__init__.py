@@ -1,0 +1,1 @@
+"""From events to frequencies of named populations. Knows no file and no store."""

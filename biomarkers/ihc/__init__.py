@@ -1,0 +1,1 @@
+"""From tissue sections to scores. Knows no file and no store."""

@@ -1,0 +1,399 @@
+"""The trial as declared in study.toml.
+
+Knows arms, visits with their windows, what is due when and from which material. Must not know files, methods or results.
+Every declaration says whether the protocol states it or the laboratory assumes it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from itertools import combinations
+from typing import Annotated, Literal, Self, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+from biomarkers.provenance import content_digest
+from biomarkers.results import Assay
+
+DeclarationSource: TypeAlias = Literal["protocol", "assumption"]
+Scale: TypeAlias = Literal["linear", "log"]
+Code: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]*$", max_length=40)]
+
+
+class Material(StrEnum):
+    """What a specimen is made of."""
+
+    PLASMA = "PLASMA"
+    SERUM = "SERUM"
+    PBMC = "PBMC"
+    WHOLE_BLOOD = "WHOLE_BLOOD"
+    FFPE_BLOCK = "FFPE_BLOCK"
+    FFPE_SECTION = "FFPE_SECTION"
+
+
+class Anchor(StrEnum):
+    """The event a visit is counted from."""
+
+    FIRST_DOSE = "first_dose"
+    PROGRESSION = "progression"
+
+
+class AssayFormat(StrEnum):
+    """Whether a curve falls or rises with concentration; informs checks, never the fit."""
+
+    COMPETITIVE = "competitive"
+    SANDWICH = "sandwich"
+
+
+UNSUMMARISED_VISITS = ("UNSCHEDULED", "END_OF_TREATMENT")
+"""Visit labels that are kept and shown, never due and never summarised."""
+
+
+class _Declaration(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: DeclarationSource
+
+
+class StudyIdentity(_Declaration):
+    """What the trial is called and how it is masked."""
+
+    id: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=60)]
+    title: str
+    comparative: bool
+    masking: str
+
+
+class Cycle(_Declaration):
+    """Length of a treatment cycle in days."""
+
+    length_days: Annotated[int, Field(gt=0, le=366)]
+
+
+class Arm(_Declaration):
+    """A randomised treatment; ``ratio`` is its share in the allocation."""
+
+    code: Annotated[str, StringConstraints(min_length=1, max_length=20)]
+    label: str
+    ratio: Annotated[int, Field(gt=0)]
+
+
+class Window(_Declaration):
+    """The days within which a specimen of some materials counts for a visit, both ends included.
+
+    For visits anchored on the first dose these are study days (there is no day 0); for visits anchored on progression they
+    are days after the progression date, which is 0. ``first_day`` may be left out where archival material is allowed.
+    """
+
+    materials: Annotated[tuple[Material, ...], Field(min_length=1)]
+    first_day: int | None = None
+    last_day: int
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.first_day is not None and self.first_day > self.last_day:
+            raise ValueError(f"the window ends on day {self.last_day}, before it begins on day {self.first_day}")
+        return self
+
+
+class Visit(_Declaration):
+    """A planned visit.
+
+    ``target_day`` is a study day for visits anchored on the first dose, and days after progression otherwise.
+    """
+
+    code: Code
+    number: Annotated[int, Field(gt=0)]
+    label: str
+    anchor: Anchor
+    target_day: int
+    is_baseline: bool = False
+    windows: Annotated[tuple[Window, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _days_exist(self) -> Self:
+        if self.anchor is Anchor.FIRST_DOSE:
+            days = [self.target_day, *(w.last_day for w in self.windows), *(w.first_day or 1 for w in self.windows)]
+            if 0 in days or any(window.first_day == 0 for window in self.windows):
+                raise ValueError(f"visit '{self.code}' uses study day 0, which does not exist")
+        seen = Counter(material for window in self.windows for material in window.materials)
+        doubled = sorted(material for material, count in seen.items() if count > 1)
+        if doubled:
+            raise ValueError(f"visit '{self.code}' declares more than one window for {', '.join(doubled)}")
+        return self
+
+    def window(self, material: Material) -> Window | None:
+        """Return the window for a material, or None where the visit takes no such material."""
+        return next((window for window in self.windows if material in window.materials), None)
+
+
+class CalibrationMethod(_Declaration):
+    """How an analyte's curve is fitted, declared before study plates are run."""
+
+    model: Literal["4pl", "5pl", "linear", "loglog"] = "4pl"
+    weights: Literal["none", "1/y", "1/y2", "fitted"] = "fitted"
+    replicates: Literal["wells", "mean"] = "wells"
+
+
+class QuantitationLimits(_Declaration):
+    """Limits of quantification in the analyte's unit, before the dilution factor is applied."""
+
+    lloq: Annotated[float, Field(gt=0)]
+    uloq: Annotated[float, Field(gt=0)]
+    origin: str
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.lloq >= self.uloq:
+            raise ValueError(f"lloq {self.lloq:g} is not below uloq {self.uloq:g}")
+        return self
+
+
+class Analyte(_Declaration):
+    """A substance an ELISA measures, with the kit's levels and what is due."""
+
+    code: Code
+    name: str
+    format: AssayFormat
+    unit: str
+    molar_mass_g_per_mol: Annotated[float, Field(gt=0)] | None = None
+    scale: Scale = "log"
+    materials: Annotated[tuple[Material, ...], Field(min_length=1)]
+    due: tuple[Code, ...]
+    calibrators: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=4)]
+    wavelength_nm: Annotated[float, Field(gt=0)] | None = None
+    reference_nm: Annotated[float, Field(gt=0)] | None = None
+    limits: QuantitationLimits
+    calibration: CalibrationMethod
+
+
+class PanelMeasurand(BaseModel):
+    """A frequency (population of denominator, in percent) or a ratio of two populations' counts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    code: Code
+    population: str
+    denominator: str
+    kind: Literal["frequency", "ratio"] = "frequency"
+    scale: Scale = "linear"
+
+
+class PanelReference(_Declaration):
+    """Which gating template PBMC are gated with, and which of its frequencies the study reports."""
+
+    name: str
+    materials: Annotated[tuple[Material, ...], Field(min_length=1)]
+    due: tuple[Code, ...]
+    measurands: Annotated[tuple[PanelMeasurand, ...], Field(min_length=1)]
+
+
+class StainReference(_Declaration):
+    """Which protocol a stain is scored with, and which of its scores the study reports."""
+
+    code: Code
+    protocol: str
+    materials: Annotated[tuple[Material, ...], Field(min_length=1)]
+    due: tuple[Code, ...]
+    scores: Annotated[tuple[Literal["DENSITY_TISSUE", "PCT_POSITIVE", "HSCORE"], ...], Field(min_length=1)]
+
+
+class IdentifierPatterns(_Declaration):
+    """How ids look, and how they are found in file names.
+
+    ``accession_id`` and ``subject_id`` are regular expressions for the whole id. File patterns hold ``{accession_id}`` and,
+    for slides, ``{stain}``; the slide pattern is matched without the file's extension.
+    """
+
+    accession_id: str
+    subject_id: str
+    fcs_file: str = "{accession_id}.fcs"
+    fcs_keyword: str = "ACCESSION_ID"
+    slide_file: str = "{accession_id}_{stain}"
+
+    @field_validator("accession_id", "subject_id")
+    @classmethod
+    def _compiles(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(f"'{value}' is no regular expression: {error}") from error
+        return value
+
+    @field_validator("fcs_file", "slide_file")
+    @classmethod
+    def _names_the_accession(cls, value: str) -> str:
+        if "{accession_id}" not in value:
+            raise ValueError(f"the file pattern '{value}' does not hold {{accession_id}}")
+        return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurand:
+    """What is reported, where it comes from and when it is due; derived from the declarations above."""
+
+    code: str
+    assay: Assay
+    unit: str
+    scale: Scale
+    materials: tuple[Material, ...]
+    due: tuple[str, ...]
+    source: DeclarationSource
+
+
+IHC_UNITS = {"DENSITY_TISSUE": "cells/mm2", "PCT_POSITIVE": "%", "HSCORE": "H-score"}
+IHC_SCALES: dict[str, Scale] = {"DENSITY_TISSUE": "log", "PCT_POSITIVE": "linear", "HSCORE": "linear"}
+
+
+class StudyDefinition(BaseModel):
+    """The whole trial as data; refuses to exist while it contradicts itself."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    study: StudyIdentity
+    cycle: Cycle
+    identifiers: IdentifierPatterns
+    arms: Annotated[tuple[Arm, ...], Field(min_length=1)]
+    visits: Annotated[tuple[Visit, ...], Field(min_length=1)]
+    analytes: tuple[Analyte, ...] = ()
+    panels: tuple[PanelReference, ...] = ()
+    stains: tuple[StainReference, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        problems = [*self._doubled_names(), *self._unknown_visits(), *self._overlapping_windows(), *self._baselines()]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _doubled_names(self) -> Iterator[str]:
+        named: dict[str, Sequence[str | int]] = {
+            "arm": [arm.code for arm in self.arms],
+            "visit": [visit.code for visit in self.visits],
+            "visit number": [visit.number for visit in self.visits],
+            "measurand": [measurand.code for measurand in self.measurands],
+        }
+        for kind, names in named.items():
+            for name, count in Counter(names).items():
+                if count > 1:
+                    yield f"{kind} '{name}' is declared {count} times"
+
+    def _unknown_visits(self) -> Iterator[str]:
+        known = {visit.code: visit for visit in self.visits}
+        for measurand in self.measurands:
+            for code in measurand.due:
+                if code not in known:
+                    yield f"'{measurand.code}' is due at '{code}', which is no visit"
+                elif not any(known[code].window(material) for material in measurand.materials):
+                    materials = ", ".join(measurand.materials)
+                    yield f"'{measurand.code}' is due at '{code}', which has no window for {materials}"
+
+    def _overlapping_windows(self) -> Iterator[str]:
+        for one, other in combinations(self.visits, 2):
+            if one.anchor is not other.anchor:
+                continue  # an event may fall into a planned window; the label decides then
+            for material in Material:
+                a, b = one.window(material), other.window(material)
+                if a is None or b is None:
+                    continue
+                a_first = float("-inf") if a.first_day is None else a.first_day
+                b_first = float("-inf") if b.first_day is None else b.first_day
+                if a_first <= b.last_day and b_first <= a.last_day:
+                    yield f"the windows of '{one.code}' and '{other.code}' overlap for {material}"
+
+    def _baselines(self) -> Iterator[str]:
+        count = sum(visit.is_baseline for visit in self.visits)
+        if count != 1:
+            yield f"{count} visits are declared is_baseline; exactly one must be"
+
+    @cached_property
+    def measurands(self) -> tuple[Measurand, ...]:
+        """Everything the study reports, in the order of its declaration."""
+        soluble = [
+            Measurand(
+                code=analyte.code,
+                assay=Assay.ELISA,
+                unit=analyte.unit,
+                scale=analyte.scale,
+                materials=analyte.materials,
+                due=analyte.due,
+                source=analyte.source,
+            )
+            for analyte in self.analytes
+        ]
+        cellular = [
+            Measurand(
+                code=measurand.code,
+                assay=Assay.CYTOMETRY,
+                unit="%" if measurand.kind == "frequency" else "ratio",
+                scale=measurand.scale,
+                materials=panel.materials,
+                due=panel.due,
+                source=panel.source,
+            )
+            for panel in self.panels
+            for measurand in panel.measurands
+        ]
+        tissue = [
+            Measurand(
+                code=f"{stain.code}_{score}",
+                assay=Assay.IHC,
+                unit=IHC_UNITS[score],
+                scale=IHC_SCALES[score],
+                materials=stain.materials,
+                due=stain.due,
+                source=stain.source,
+            )
+            for stain in self.stains
+            for score in stain.scores
+        ]
+        return (*soluble, *cellular, *tissue)
+
+    @property
+    def baseline(self) -> Visit:
+        """The visit every change is counted from."""
+        return next(visit for visit in self.visits if visit.is_baseline)
+
+    def visit(self, code: str) -> Visit | None:
+        """Return the planned visit of that code, or None."""
+        return next((visit for visit in self.visits if visit.code == code), None)
+
+    def measurand(self, code: str) -> Measurand | None:
+        """Return the measurand of that code, or None."""
+        return next((measurand for measurand in self.measurands if measurand.code == code), None)
+
+    def analyte(self, code: str) -> Analyte | None:
+        """Return the analyte of that code, or None."""
+        return next((analyte for analyte in self.analytes if analyte.code == code), None)
+
+    def stain(self, code: str) -> StainReference | None:
+        """Return the stain of that code, whatever its case, or None."""
+        return next((stain for stain in self.stains if stain.code.casefold() == code.casefold()), None)
+
+    def digest(self) -> str:
+        """SHA-256 of the definition's content, the same for equal content however the file was laid out."""
+        return content_digest(self.model_dump(mode="json"))
+
+    def assumptions(self) -> tuple[str, ...]:
+        """Name every declaration the laboratory assumes because the protocol does not state it, by its path."""
+        return tuple(_assumptions(self, ""))
+
+
+def _assumptions(declared: BaseModel, path: str) -> Iterator[str]:
+    if getattr(declared, "source", None) == "assumption":
+        yield path
+    for name in type(declared).model_fields:
+        value = getattr(declared, name)
+        place = f"{path}.{name}" if path else name
+        if isinstance(value, BaseModel):
+            yield from _assumptions(value, place)
+        elif isinstance(value, tuple):
+            for index, item in enumerate(value):
+                if isinstance(item, BaseModel):
+                    label = getattr(item, "code", None) or getattr(item, "name", None) or str(index + 1)
+                    yield from _assumptions(item, f"{place}[{label}]")
