@@ -1,0 +1,213 @@
+"""Original bytes kept by their digest, and dropped files moved to where they end.
+
+Knows how bytes are taken in without being lost or changed: copy while hashing, flush, rename, make read-only; the dropped file
+stays until what it led to is committed. Must not know what a file means.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import stat
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from biomarkers.errors import BiomarkersError, LabFolderError, SourceFileError, TemporarilyUnavailableError
+from biomarkers.lab.folders import LabFolder, sync_folder
+
+CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admitted:
+    """Bytes that are now in the archive."""
+
+    sha256: str
+    size: int
+
+
+def raw_path(folder: LabFolder, sha256: str) -> Path:
+    """Return where the bytes of a digest lie."""
+    return folder.raw / sha256[:2] / sha256[2:4] / sha256
+
+
+def admit(folder: LabFolder, dropped: Path) -> Admitted:
+    """Copy a dropped file into the archive under its digest; the dropped file is left as it is.
+
+    Raises
+    ------
+    TemporarilyUnavailableError
+        The file changed while it was read; it is tried again when it has settled.
+    SourceFileError
+        The file is no regular file or cannot be read.
+    LabFolderError
+        The archive cannot be written.
+    """
+    incoming = folder.raw / f".incoming-{os.getpid()}-{uuid.uuid4().hex}"
+    try:
+        digest, size = _copy(dropped, incoming)
+        target = raw_path(folder, digest)
+        if target.exists():
+            incoming.unlink()
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            incoming.chmod(0o444)
+            incoming.rename(target)
+            sync_folder(target.parent)
+    except BaseException:
+        incoming.unlink(missing_ok=True)
+        raise
+    return Admitted(sha256=digest, size=size)
+
+
+def _copy(dropped: Path, incoming: Path) -> tuple[str, int]:
+    try:
+        descriptor = os.open(dropped, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError as error:
+        raise _unreadable(dropped, error) from error
+    digest = hashlib.sha256()
+    with os.fdopen(descriptor, "rb") as source:
+        before = os.fstat(source.fileno())
+        if not stat.S_ISREG(before.st_mode):
+            raise SourceFileError(
+                what="This is no regular file.", where=f"File '{dropped.name}'.", remedy="Drop the instrument's file itself."
+            )
+        try:
+            with incoming.open("xb") as target:
+                while chunk := source.read(CHUNK_BYTES):
+                    digest.update(chunk)
+                    target.write(chunk)
+                target.flush()
+                os.fsync(target.fileno())
+        except OSError as error:
+            raise _unwritable(dropped, error) from error
+        after = os.fstat(source.fileno())
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise TemporarilyUnavailableError(
+            what="The file changed while it was read.",
+            where=f"File '{dropped.name}'.",
+            remedy="Nothing to do; it is taken when it rests.",
+        )
+    return digest.hexdigest(), after.st_size
+
+
+def _unreadable(dropped: Path, error: OSError) -> BiomarkersError:
+    if error.errno in {errno.ENOENT, errno.ESTALE, errno.EIO, errno.EAGAIN}:
+        return TemporarilyUnavailableError(
+            what=f"The file cannot be read at the moment: {error.strerror}.",
+            where=f"File '{dropped.name}'.",
+            remedy="Nothing to do; it is tried again.",
+        )
+    return SourceFileError(
+        what=f"The file cannot be read: {error.strerror}.", where=f"File '{dropped.name}'.", remedy="Check its rights."
+    )
+
+
+def _unwritable(dropped: Path, error: OSError) -> BiomarkersError:
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EIO}:
+        return TemporarilyUnavailableError(
+            what=f"The archive takes no more bytes: {error.strerror}.",
+            where=f"File '{dropped.name}'.",
+            remedy="Free space on the laboratory's disk; the file waits in its inbox.",
+        )
+    return LabFolderError(
+        what=f"The archive cannot be written: {error.strerror}.", where="Folder 'raw'.", remedy="Check its rights."
+    )
+
+
+@contextmanager
+def named(folder: LabFolder, owner: str, files: dict[str, str]) -> Iterator[Path]:
+    """Give archived bytes their own names for as long as they are worked on.
+
+    Readers name the file in their messages and some look at its ending, so a folder of links is made: name to digest.
+
+    Parameters
+    ----------
+    owner
+        Unique among those at work at one time.
+    files
+        Digest by file name.
+    """
+    place = folder.work / owner
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    try:
+        for name, sha256 in files.items():
+            (place / name).symlink_to(os.path.relpath(raw_path(folder, sha256), place))
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def put_away(dropped: Path, target_folder: Path) -> str:
+    """Move a dropped file into a folder, never over another; return the name it got there.
+
+    A second file of the same name gets a suffix. Safe to call again after a crash at any point.
+    """
+    target_folder.mkdir(parents=True, exist_ok=True)
+    for name in _candidates(dropped.name):
+        target = target_folder / name
+        try:
+            os.link(dropped, target, follow_symlinks=False)
+        except FileExistsError:
+            if dropped.samefile(target):  # linked before a crash, not yet removed
+                dropped.unlink()
+                return name
+            continue
+        except OSError:
+            # No hard links on this file system, or another file system: claim the name, then move over the claim.
+            if not _claim(target):
+                continue
+            shutil.move(dropped, target)
+            sync_folder(target_folder)
+            return name
+        dropped.unlink()
+        sync_folder(target_folder)
+        return name
+    raise AssertionError("there are endless names")
+
+
+def _claim(target: Path) -> bool:
+    try:
+        target.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _candidates(name: str) -> Iterator[str]:
+    yield name
+    stem, dot, ending = name.partition(".")
+    count = 2
+    while True:
+        yield f"{stem}~{count}{dot}{ending}"
+        count += 1
+
+
+def write_reason(target_folder: Path, name: str, error: BiomarkersError) -> None:
+    """Write the note beside a quarantined file: what happened, where, what to do; whole or not at all."""
+    target_folder.mkdir(parents=True, exist_ok=True)
+    lines = []
+    for fault in error.faults:
+        lines += [f"What happened: {fault.what}", f"Where:         {fault.where}", f"What to do:    {fault.remedy}", ""]
+    note = target_folder / f"{name}.reason.txt"
+    draft = target_folder / f".{name}.reason.{os.getpid()}"
+    draft.write_text("\n".join(lines), encoding="utf-8")
+    draft.replace(note)
+
+
+def remove_leftovers(folder: LabFolder, *, is_alive: set[int]) -> None:
+    """Remove half-copied files and links of processes that are no more; ``is_alive`` holds the living process ids."""
+    for leftover in folder.raw.glob(".incoming-*"):
+        if int(leftover.name.split("-")[1]) not in is_alive:
+            leftover.unlink(missing_ok=True)
+    if folder.work.is_dir():
+        for place in folder.work.iterdir():
+            owner = place.name.split("-", 1)[0]
+            if owner.isdigit() and int(owner) not in is_alive:
+                shutil.rmtree(place, ignore_errors=True)

@@ -1,0 +1,247 @@
+"""The laboratory's folder: where everything lies, and the settings in lab.toml.
+
+Knows paths and their creation. Must not know what a file means, nor the store behind the database URL.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+
+from biomarkers.errors import LabFolderError
+from biomarkers.results import Assay
+
+STUDY_INBOX = "study"
+"""Name of the inbox, and of the kind, of the study's own lists."""
+
+INBOXES = (*(assay.value for assay in Assay), STUDY_INBOX)
+
+
+class Instrument(BaseModel):
+    """A subfolder of an inbox that one instrument writes into."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    folder: Annotated[str, StringConstraints(pattern=r"^[^/\\.][^/\\]*$")]
+    kind: Assay
+
+
+class WebSettings(BaseModel):
+    """Where the web pages are served."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8765
+
+
+class ComputeSettings(BaseModel):
+    """How heavy arithmetic is spread: this many processes on this machine; 0 means one for each processor."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    processes: Annotated[int, Field(ge=0, le=256)] = 0
+
+
+class LabSettings(BaseModel):
+    """What lab.toml says. Holds no path of its own laboratory, so that a laboratory can be moved."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    time_zone: str = "UTC"
+    database_url: str = ""
+    settling_seconds: Annotated[float, Field(ge=0, le=3600)] = 10.0
+    instruments: tuple[Instrument, ...] = ()
+    web: WebSettings = WebSettings()
+    compute: ComputeSettings = ComputeSettings()
+
+    @field_validator("time_zone")
+    @classmethod
+    def _exists(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError) as error:
+            raise ValueError(f"'{value}' is no time zone; write one such as 'Europe/Vienna'") from error
+        return value
+
+
+DEFAULT_SETTINGS = """\
+# Settings of this laboratory.
+
+time_zone = "UTC"
+
+# Empty: a SQLite database, lab.db, in this folder. A postgresql:// URL moves it to a server.
+database_url = ""
+
+# A dropped file is taken when it has not changed for this long; use 60 on network shares.
+settling_seconds = 10
+
+# Subfolders of an inbox that instruments write into:
+# [[instruments]]
+# name = "Plate reader 1"
+# folder = "reader1"
+# kind = "elisa"
+
+[web]
+host = "127.0.0.1"
+port = 8765
+
+[compute]
+# Processes for heavy arithmetic; 0 means one for each processor.
+processes = 0
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabFolder:
+    """Paths of one laboratory."""
+
+    root: Path
+
+    @property
+    def settings_file(self) -> Path:
+        """lab.toml."""
+        return self.root / "lab.toml"
+
+    @property
+    def study_file(self) -> Path:
+        """study.toml."""
+        return self.root / "study.toml"
+
+    @property
+    def layouts(self) -> Path:
+        """Plate layouts."""
+        return self.root / "plate_layouts"
+
+    @property
+    def panels(self) -> Path:
+        """Gating templates."""
+        return self.root / "panels"
+
+    @property
+    def raw(self) -> Path:
+        """Original bytes by digest."""
+        return self.root / "raw"
+
+    @property
+    def done(self) -> Path:
+        """Dropped files whose results are committed."""
+        return self.root / "done"
+
+    @property
+    def evidence(self) -> Path:
+        """What can be remade from raw at any time, by run."""
+        return self.root / "evidence"
+
+    @property
+    def work(self) -> Path:
+        """Links under which files are read by their own names while they are worked on."""
+        return self.root / ".work"
+
+    @property
+    def orchestration(self) -> Path:
+        """Home of the orchestration server."""
+        return self.root / ".prefect"
+
+    @property
+    def database_file(self) -> Path:
+        """The SQLite database, where no other database is configured."""
+        return self.root / "lab.db"
+
+    @property
+    def arms_file(self) -> Path:
+        """The separate store of allocations, where no other database is configured."""
+        return self.root / "arms.db"
+
+    def inbox(self, kind: str) -> Path:
+        """Return the inbox of a kind: an assay's name or ``study``."""
+        return self.root / "inbox" / kind
+
+    def quarantine(self, kind: str) -> Path:
+        """Return the quarantine of a kind: an assay's name or ``study``."""
+        return self.root / "quarantine" / kind
+
+    def database_url(self, settings: LabSettings) -> str:
+        """Return the URL of the laboratory's database."""
+        return settings.database_url or f"sqlite:///{self.database_file}"
+
+    def is_laboratory(self) -> bool:
+        """Whether the folder holds a laboratory."""
+        return self.settings_file.is_file() and self.study_file.is_file()
+
+
+def existing_lab(root: Path) -> LabFolder:
+    """Return the paths of a laboratory that is there.
+
+    Raises
+    ------
+    LabFolderError
+        The folder is not a laboratory.
+    """
+    folder = LabFolder(root=root.expanduser().resolve())
+    if not folder.is_laboratory():
+        raise LabFolderError(
+            what="This is not a laboratory: lab.toml or study.toml is missing.",
+            where=f"Folder '{root}'.",
+            remedy="Make one with 'biomarkers init', or name the right folder.",
+        )
+    return folder
+
+
+def create_lab(root: Path, *, study: str, layouts: dict[str, str], panels: dict[str, str]) -> LabFolder:
+    """Make a laboratory's folder with its settings and declarations.
+
+    Parameters
+    ----------
+    study
+        Text of study.toml.
+    layouts, panels
+        Texts of the files to start with, by file name.
+
+    Raises
+    ------
+    LabFolderError
+        Something is already there, or the folder cannot be written.
+    """
+    folder = LabFolder(root=root.expanduser().resolve())
+    try:
+        folder.root.mkdir(parents=True, exist_ok=True)
+        if any(folder.root.iterdir()):
+            raise LabFolderError(
+                what="The folder is not empty, so no laboratory was made there.",
+                where=f"Folder '{root}'.",
+                remedy="Name a new folder.",
+            )
+        for kind in INBOXES:
+            folder.inbox(kind).mkdir(parents=True)
+            folder.quarantine(kind).mkdir(parents=True)
+        for path in (folder.done, folder.raw, folder.evidence, folder.root / "releases", folder.layouts, folder.panels):
+            path.mkdir()
+        for place, texts in ((folder.layouts, layouts), (folder.panels, panels)):
+            for name, text in texts.items():
+                (place / name).write_text(text, encoding="utf-8", newline="")
+        folder.study_file.write_text(study, encoding="utf-8", newline="")
+        # Last: its presence says that the laboratory is whole.
+        folder.settings_file.write_text(DEFAULT_SETTINGS, encoding="utf-8")
+    except OSError as error:
+        raise LabFolderError(
+            what=f"The laboratory cannot be made: {error.strerror}.",
+            where=f"Folder '{root}'.",
+            remedy="Check rights and space.",
+        ) from error
+    return folder
+
+
+def sync_folder(path: Path) -> None:
+    """Make a folder's entries durable; without it a rename may be lost with the power."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,148 @@
+"""Which dropped files are there, and which of them have come to rest.
+
+Knows names, sizes and times. Must not open a file, nor know what is recorded. The scan is the truth: whatever lies in an inbox
+is found by looking, whether or not an event told of it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from biomarkers.lab.folders import INBOXES, LabFolder, LabSettings
+
+TEMPORARY_ENDINGS = (".tmp", ".part", ".partial", ".crdownload", ".filepart")
+TEMPORARY_BEGINNINGS = (".", "~$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DroppedFile:
+    """A file in an inbox as seen at one moment.
+
+    Attributes
+    ----------
+    kind
+        The inbox: an assay's name, or ``study``.
+    instrument
+        The subfolder's name, or empty.
+    """
+
+    path: Path
+    kind: str
+    instrument: str
+    size: int
+    mtime_ns: int
+    inode: int
+
+    @property
+    def name(self) -> str:
+        """The file's own name."""
+        return self.path.name
+
+    @property
+    def state(self) -> tuple[int, int, int]:
+        """What changes when somebody still writes: size, time, inode."""
+        return self.size, self.mtime_ns, self.inode
+
+
+def scan(folder: LabFolder, settings: LabSettings) -> tuple[DroppedFile, ...]:
+    """List every file in the inboxes, sorted by kind, instrument and name.
+
+    Symbolic links, hidden files and files that programs write for the moment are left alone.
+    """
+    found: list[DroppedFile] = []
+    for kind in INBOXES:
+        found += _files(folder.inbox(kind), kind, "")
+        for instrument in settings.instruments:
+            if instrument.kind == kind:
+                found += _files(folder.inbox(kind) / instrument.folder, kind, instrument.folder)
+    return tuple(sorted(found, key=lambda file: (file.kind, file.instrument, file.name)))
+
+
+def _files(place: Path, kind: str, instrument: str) -> Iterator[DroppedFile]:
+    try:
+        entries = os.scandir(place)
+    except FileNotFoundError:
+        return
+    with entries:
+        for entry in entries:
+            if entry.name.startswith(TEMPORARY_BEGINNINGS) or entry.name.lower().endswith(TEMPORARY_ENDINGS):
+                continue
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue  # taken away between listing and looking
+            if stat.S_ISREG(status.st_mode):
+                yield DroppedFile(
+                    path=Path(entry.path),
+                    kind=kind,
+                    instrument=instrument,
+                    size=status.st_size,
+                    mtime_ns=status.st_mtime_ns,
+                    inode=status.st_ino,
+                )
+
+
+class Settling:
+    """Remembers what was seen when, to tell which files have come to rest.
+
+    A file has settled when its size, time and inode have not changed for the settling time. A file whose own modification time
+    lies that far back has rested already; a time in the future proves nothing, so such a file is watched instead.
+    """
+
+    def __init__(self, settling_seconds: float) -> None:
+        self._settling_seconds = settling_seconds
+        self._first_seen: dict[Path, tuple[tuple[int, int, int], float]] = {}
+
+    def settled(
+        self, files: Iterable[DroppedFile], *, monotonic: float, wall_clock: float
+    ) -> tuple[tuple[DroppedFile, ...], float]:
+        """Return the files at rest, and the seconds until the next of the others may be; infinite if there is none.
+
+        Parameters
+        ----------
+        monotonic, wall_clock
+            The present moment by both clocks, in seconds.
+        """
+        resting, remaining = [], float("inf")
+        seen: dict[Path, tuple[tuple[int, int, int], float]] = {}
+        for file in files:
+            state, since = self._first_seen.get(file.path, (file.state, monotonic))
+            if state != file.state:
+                since = monotonic
+            seen[file.path] = (file.state, since)
+            age = wall_clock - file.mtime_ns / 1e9
+            rested = max(monotonic - since, age if age > 0 else 0.0)
+            if rested >= self._settling_seconds:
+                resting.append(file)
+            else:
+                remaining = min(remaining, self._settling_seconds - rested)
+        self._first_seen = seen
+        return tuple(resting), remaining
+
+
+def by_stem(files: Iterable[DroppedFile]) -> Mapping[tuple[str, str], tuple[DroppedFile, ...]]:
+    """Group files that belong together: those of one kind whose names are equal up to their endings."""
+    groups: dict[tuple[str, str], list[DroppedFile]] = {}
+    for file in files:
+        groups.setdefault((file.kind, stem(file.name)), []).append(file)
+    return {key: tuple(group) for key, group in groups.items()}
+
+
+COMPOUND_ENDINGS = (".map.csv", ".map.xlsx", ".ome.tiff", ".ome.tif")
+
+
+def stem(name: str) -> str:
+    """Return a file's name without its ending: ``P1.map.csv`` and ``P1.txt`` share ``P1``."""
+    for ending in COMPOUND_ENDINGS:
+        if name.lower().endswith(ending):
+            return name[: -len(ending)]
+    return name.rpartition(".")[0] or name
+
+
+def is_plate_map(name: str) -> bool:
+    """Whether a file of the ELISA inbox is a plate map, by the ending the laboratory gives it."""
+    return name.lower().endswith((".map.csv", ".map.xlsx"))

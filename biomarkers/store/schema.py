@@ -1,0 +1,520 @@
+"""The tables of a laboratory's database.
+
+Knows columns, keys, constraints and which tables are append-only, the same on SQLite and PostgreSQL. Must not know how rows
+are written or read. A laboratory's database is made and changed by the revisions in ``migrations`` alone; a test holds them
+against this module. The ``timepoint`` view is described in ``timepoint_view``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import (
+    DDL,
+    CheckConstraint,
+    Column,
+    Connection,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    event,
+    text,
+)
+from sqlalchemy.schema import SchemaItem
+from sqlalchemy.types import TypeEngine
+
+from biomarkers.store.columns import BIG_INTEGER, REAL_NUMBER, DayText, JsonText, MomentText, UtcText
+
+NAMES = {
+    "pk": "pk_%(table_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+}
+metadata = MetaData(naming_convention=NAMES)
+
+ASSAYS = ("elisa", "cytometry", "ihc")
+INBOXES = (*ASSAYS, "study")
+JOB_STATES = ("waiting", "queued", "running", "recorded", "seen", "quarantined")
+LIST_KINDS = ("roster", "specimens", "visits")
+DEFINITION_KINDS = ("study", "layout", "panel", "stain_protocol")
+
+
+def _table(name: str, *items: SchemaItem) -> Table:
+    return Table(name, metadata, *items, sqlite_strict=True)
+
+
+def _one_of(column: str, values: Iterable[str]) -> CheckConstraint:
+    listed = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+def _yes_or_no(column: str) -> CheckConstraint:
+    return CheckConstraint(f"{column} IN (0, 1)", name=column)
+
+
+def _needed(name: str, kind: TypeEngine[object] | type[TypeEngine[object]] = Text) -> Column[object]:
+    return Column(name, kind, nullable=False)
+
+
+def _maybe(name: str, kind: TypeEngine[object] | type[TypeEngine[object]] = Text) -> Column[object]:
+    return Column(name, kind, nullable=True)
+
+
+def _number() -> Column[int]:
+    return Column("id", Integer, primary_key=True)
+
+
+def _of_analysis() -> Column[str]:
+    return Column("analysis_id", Text, ForeignKey("analysis.analysis_id"), primary_key=True)
+
+
+def _of_list() -> Column[int]:
+    return Column("list_id", Integer, ForeignKey("study_list.id"), primary_key=True, autoincrement=False)
+
+
+def _of_set() -> Column[int]:
+    return Column("set_id", Integer, ForeignKey("alignment_set.id"), primary_key=True, autoincrement=False)
+
+
+def _key(name: str) -> Column[str]:
+    return Column(name, Text, primary_key=True)
+
+
+def _place(name: str = "ordinal") -> Column[int]:
+    return Column(name, Integer, primary_key=True, autoincrement=False)
+
+
+source_file = _table(
+    "source_file",
+    _key("sha256"),
+    _needed("size", BIG_INTEGER),
+    _needed("assay"),
+    _needed("kind"),
+    _needed("first_name"),
+    _needed("received_at", UtcText),
+    _one_of("assay", INBOXES),
+    CheckConstraint("length(sha256) = 64", name="sha256"),
+    CheckConstraint("size >= 0", name="size"),
+)
+
+job = _table(
+    "job",
+    _number(),
+    _needed("drop_id"),
+    _needed("assay"),
+    _needed("name"),
+    _maybe("sha256"),
+    _needed("size", BIG_INTEGER),
+    _needed("mtime_ns", BIG_INTEGER),
+    _needed("state"),
+    _needed("what"),
+    _needed("where_"),
+    _needed("remedy"),
+    _needed("error_kind"),
+    _needed("owner"),
+    _maybe("lease_until", UtcText),
+    _needed("attempts", Integer),
+    _needed("received_at", UtcText),
+    _maybe("finished_at", UtcText),
+    _maybe("acknowledged_at", UtcText),
+    _needed("settled_name"),
+    _one_of("assay", INBOXES),
+    _one_of("state", JOB_STATES),
+    CheckConstraint("size >= 0", name="size"),
+    CheckConstraint("attempts >= 0", name="attempts"),
+    CheckConstraint("(state = 'running') = (lease_until IS NOT NULL)", name="lease"),
+    CheckConstraint("(state IN ('recorded', 'seen', 'quarantined')) = (finished_at IS NOT NULL)", name="finished"),
+    Index(
+        "uq_job_open_drop",
+        "drop_id",
+        unique=True,
+        sqlite_where=text("acknowledged_at IS NULL"),
+        postgresql_where=text("acknowledged_at IS NULL"),
+    ),
+    Index(None, "state"),
+)
+
+analysis = _table(
+    "analysis",
+    _number(),
+    _needed("analysis_id"),
+    _needed("content_id"),
+    _needed("run_id"),
+    _needed("assay"),
+    _needed("name"),
+    _needed("acquired_at"),
+    _needed("instrument_sha256"),
+    _needed("source_sha256s"),
+    _needed("provenance", JsonText),
+    _needed("parameters"),
+    _needed("software"),
+    _needed("finding_codes"),
+    _needed("recorded_at", UtcText),
+    _needed("reason"),
+    _needed("more", JsonText),
+    _one_of("assay", ASSAYS),
+    UniqueConstraint("analysis_id"),
+    Index(None, "run_id"),
+    Index(None, "instrument_sha256"),
+)
+
+analysis_source = _table(
+    "analysis_source",
+    _of_analysis(),
+    _place(),
+    _needed("role"),
+    _needed("name"),
+    Column("sha256", Text, ForeignKey("source_file.sha256"), nullable=False),
+    Index(None, "sha256"),
+)
+
+result = _table(
+    "result",
+    _of_analysis(),
+    _key("result_id"),
+    _needed("ordinal", Integer),
+    _needed("run_id"),
+    _needed("accession_id"),
+    _needed("assay"),
+    _needed("measurand"),
+    _maybe("value", REAL_NUMBER),
+    _needed("comparator"),
+    _needed("unit"),
+    _maybe("lower", REAL_NUMBER),
+    _maybe("upper", REAL_NUMBER),
+    _maybe("level", REAL_NUMBER),
+    _needed("denominator"),
+    _maybe("n_replicates", Integer),
+    _needed("evaluable", Integer),
+    _needed("finding_codes"),
+    _one_of("assay", ASSAYS),
+    _one_of("comparator", ("", "<", ">")),
+    _yes_or_no("evaluable"),
+    CheckConstraint("(evaluable = 1) = (value IS NOT NULL)", name="value"),
+    UniqueConstraint("analysis_id", "accession_id", "measurand"),
+    Index(None, "accession_id", "measurand"),
+    Index(None, "result_id"),
+)
+
+finding = _table(
+    "finding",
+    _number(),
+    Column("analysis_id", Text, ForeignKey("analysis.analysis_id"), nullable=False),
+    _maybe("result_id"),
+    _needed("ordinal", Integer),
+    _needed("code"),
+    _needed("severity"),
+    _needed("where_"),
+    _needed("message"),
+    _needed("remedy"),
+    _one_of("severity", ("note", "warning", "reject")),
+    ForeignKeyConstraint(["analysis_id", "result_id"], ["result.analysis_id", "result.result_id"]),
+    Index(None, "analysis_id", "result_id"),
+)
+
+supersession = _table(
+    "supersession",
+    Column("old_analysis_id", Text, ForeignKey("analysis.analysis_id"), primary_key=True),
+    Column("new_analysis_id", Text, ForeignKey("analysis.analysis_id"), nullable=False),
+    _needed("reason"),
+    _needed("recorded_at", UtcText),
+    CheckConstraint("old_analysis_id <> new_analysis_id", name="another"),
+    CheckConstraint("reason <> ''", name="reason"),
+    Index(None, "new_analysis_id"),
+)
+
+disposition = _table(
+    "disposition",
+    _number(),
+    _needed("result_id"),
+    _needed("decision"),
+    _needed("reason"),
+    _needed("decided_by"),
+    _needed("decided_at", UtcText),
+    _one_of("decision", ("reportable", "repeated", "excluded")),
+    CheckConstraint("reason <> ''", name="reason"),
+    CheckConstraint("decided_by <> ''", name="decided_by"),
+    Index(None, "result_id"),
+)
+
+well = _table(
+    "well",
+    _of_analysis(),
+    _place(),
+    _needed("position"),
+    _needed("role"),
+    _needed("slot"),
+    _needed("analyte"),
+    _needed("accession_id"),
+    _needed("raw_text"),
+    _maybe("response", REAL_NUMBER),
+    _needed("flag"),
+    _needed("mask_reason"),
+    _maybe("dilution_factor", REAL_NUMBER),
+    _maybe("concentration", REAL_NUMBER),
+    _needed("comparator"),
+    _needed("more", JsonText),
+)
+
+curve = _table(
+    "curve",
+    _of_analysis(),
+    _place(),
+    _needed("analyte"),
+    _needed("unit"),
+    _needed("model"),
+    _needed("weights"),
+    _needed("replicates"),
+    _needed("parameters", JsonText),
+    _needed("standard_errors", JsonText),
+    _needed("covariance", JsonText),
+    _maybe("rss", REAL_NUMBER),
+    _maybe("residual_sd", REAL_NUMBER),
+    _needed("degrees_of_freedom", Integer),
+    _maybe("lloq", REAL_NUMBER),
+    _maybe("uloq", REAL_NUMBER),
+    _needed("more", JsonText),
+)
+
+calibrator = _table(
+    "calibrator",
+    _key("analysis_id"),
+    _place("curve_ordinal"),
+    _place(),
+    _maybe("nominal", REAL_NUMBER),
+    _maybe("mean_response", REAL_NUMBER),
+    _maybe("back_calculated", REAL_NUMBER),
+    _maybe("recovery_percent", REAL_NUMBER),
+    _needed("n_wells", Integer),
+    _needed("n_masked", Integer),
+    _needed("more", JsonText),
+    ForeignKeyConstraint(["analysis_id", "curve_ordinal"], ["curve.analysis_id", "curve.ordinal"]),
+)
+
+acquisition = _table(
+    "acquisition",
+    _of_analysis(),
+    _needed("panel"),
+    _needed("events", BIG_INTEGER),
+)
+
+population = _table(
+    "population",
+    _of_analysis(),
+    _place(),
+    _needed("name"),
+    _needed("parent"),
+    _needed("denominator"),
+    _needed("count", BIG_INTEGER),
+    _needed("parent_count", BIG_INTEGER),
+    _maybe("frequency_percent", REAL_NUMBER),
+    _maybe("lower", REAL_NUMBER),
+    _maybe("upper", REAL_NUMBER),
+    _needed("median_intensity", JsonText),
+    _maybe("quality", REAL_NUMBER),
+    _needed("cuts", JsonText),
+    _needed("reportable", Integer),
+    _needed("findings", JsonText),
+    _needed("more", JsonText),
+    _yes_or_no("reportable"),
+)
+
+slide = _table(
+    "slide",
+    _of_analysis(),
+    _needed("stain"),
+    _maybe("pixel_size_um", REAL_NUMBER),
+    _needed("stain_vectors", JsonText),
+    _needed("white_point", JsonText),
+)
+
+score = _table(
+    "score",
+    _of_analysis(),
+    _place(),
+    _needed("region"),
+    _needed("stain"),
+    _maybe("area_mm2", REAL_NUMBER),
+    _needed("cells", BIG_INTEGER),
+    _needed("positive", BIG_INTEGER),
+    _needed("class_counts", JsonText),
+    _maybe("positive_percent", REAL_NUMBER),
+    _maybe("density_per_mm2", REAL_NUMBER),
+    _maybe("h_score", REAL_NUMBER),
+    _needed("intervals", JsonText),
+    _needed("findings", JsonText),
+    _needed("more", JsonText),
+)
+
+study_list = _table(
+    "study_list",
+    _number(),
+    _needed("kind"),
+    _needed("sha256"),
+    _needed("recorded_at", UtcText),
+    _one_of("kind", LIST_KINDS),
+    Index(None, "kind"),
+)
+
+subject = _table(
+    "subject",
+    _of_list(),
+    _key("subject_id"),
+    _needed("site"),
+    _maybe("treatment_start", MomentText),
+    _maybe("randomised_on", DayText),
+    _maybe("treatment_end", DayText),
+    _maybe("progression_date", DayText),
+    _maybe("next_therapy_start", DayText),
+    _maybe("off_study_date", DayText),
+    _needed("off_study_reason"),
+    _maybe("death_date", DayText),
+    _maybe("consent_withdrawn_on", DayText),
+)
+
+specimen = _table(
+    "specimen",
+    _of_list(),
+    _key("accession_id"),
+    _needed("subject_id"),
+    _needed("material"),
+    _needed("collected_at", MomentText),
+    _needed("nominal_visit"),
+    _needed("parent_accession_id"),
+    _maybe("received_at", MomentText),
+    _needed("condition"),
+    _needed("anticoagulant"),
+    _maybe("processed_at", MomentText),
+    _maybe("frozen_at", MomentText),
+    _maybe("freeze_thaw", Integer),
+    _needed("hemolysis"),
+    _maybe("volume_ul", REAL_NUMBER),
+    _maybe("fixed_at", MomentText),
+    _needed("tissue_source"),
+    _needed("lesion"),
+    _needed("block"),
+)
+
+actual_visit = _table(
+    "actual_visit",
+    _of_list(),
+    _key("subject_id"),
+    _key("visit"),
+    _maybe("actual_date", DayText),
+    _needed("status"),
+    _needed("reason"),
+)
+
+definition = _table(
+    "definition",
+    _number(),
+    _needed("kind"),
+    _needed("name"),
+    _needed("sha256"),
+    _needed("content"),
+    _needed("recorded_at", UtcText),
+    _one_of("kind", DEFINITION_KINDS),
+    Index(None, "kind", "name"),
+    Index(None, "sha256"),
+)
+
+alignment_set = _table(
+    "alignment_set",
+    _number(),
+    _needed("recorded_at", UtcText),
+    _needed("digest"),
+)
+
+alignment = _table(
+    "alignment",
+    _of_set(),
+    _key("accession_id"),
+    _needed("subject_id"),
+    _needed("material"),
+    _maybe("visit"),
+    _maybe("visit_number", Integer),
+    _needed("rule"),
+    _maybe("study_day", Integer),
+    _maybe("days_from_target", Integer),
+    _maybe("in_window", Integer),
+    _needed("chosen", Integer),
+    _needed("finding_codes"),
+    _needed("collected_on", DayText),
+    _needed("note"),
+    _yes_or_no("in_window"),
+    _yes_or_no("chosen"),
+)
+
+due_cell = _table(
+    "due_cell",
+    _of_set(),
+    _key("subject_id"),
+    _key("visit"),
+    _needed("visit_number", Integer),
+    _needed("assay"),
+    _key("measurand"),
+    _needed("unit"),
+    _needed("materials"),
+    _maybe("window_first", DayText),
+    _maybe("window_last", DayText),
+    _maybe("target_date", DayText),
+    _maybe("not_expected_from", DayText),
+    _needed("not_expected_reason"),
+    _needed("hidden", Integer),
+    _one_of("assay", ASSAYS),
+    _yes_or_no("hidden"),
+)
+
+audit_event = _table(
+    "audit_event",
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    _needed("at", UtcText),
+    _needed("actor"),
+    _needed("action"),
+    _needed("entity"),
+    _needed("detail", JsonText),
+    _needed("reason"),
+    _needed("previous_hash"),
+    _needed("hash"),
+    UniqueConstraint("previous_hash"),
+    UniqueConstraint("hash"),
+)
+
+APPEND_ONLY = tuple(sorted(name for name in metadata.tables if name != job.name))
+"""Tables whose rows, once written, refuse to be changed or removed: all but the work to be done."""
+
+REFUSAL_FUNCTION = """
+CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN RAISE EXCEPTION 'table % is append-only', TG_TABLE_NAME; END $$
+"""
+
+
+def append_only_statements(table: str, dialect: str) -> tuple[str, ...]:
+    """Return the statements that make a table refuse UPDATE and DELETE, and TRUNCATE where the engine has it."""
+    if dialect == "sqlite":
+        return tuple(
+            f"CREATE TRIGGER {table}_refuses_{verb} BEFORE {verb.upper()} ON {table} "
+            f"BEGIN SELECT RAISE(ABORT, 'table {table} is append-only'); END"
+            for verb in ("update", "delete")
+        )
+    return (
+        f"CREATE TRIGGER {table}_refuses_change BEFORE UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION refuse_change()",
+        f"CREATE TRIGGER {table}_refuses_truncate BEFORE TRUNCATE ON {table} "
+        "FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()",
+    )
+
+
+@event.listens_for(metadata, "after_create")
+def _make_append_only(_target: MetaData, connection: Connection, **_given: object) -> None:
+    if connection.dialect.name != "sqlite":
+        connection.execute(DDL(REFUSAL_FUNCTION.replace("%", "%%")))
+    for table in APPEND_ONLY:
+        for statement in append_only_statements(table, connection.dialect.name):
+            connection.execute(DDL(statement))
