@@ -38,7 +38,8 @@ app.add_typer(ihc.app, name="ihc")
 
 @app.callback()
 def _options(
-    debug: bool = typer.Option(False, "--debug", help="Show the traceback of a fault."),  # noqa: FBT001, FBT003  - typer's form
+    *,
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of a fault."),
 ) -> None:
     if debug:
         os.environ["BIOMARKERS_DEBUG"] = "1"

@@ -7,12 +7,14 @@ that is measured.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, time, timedelta
 
 from numpy.random import Generator
 
+from biomarkers.errors import StudyDefinitionError
 from biomarkers.simulation.seeds import spread, stream
 from biomarkers.study.definition import Anchor, StudyDefinition
 from biomarkers.study.roster import Moment, Subject
@@ -23,7 +25,7 @@ FIRST_START = date(2025, 1, 13)
 ENROLMENT_DAYS = 240
 """First doses are spread over about eight months."""
 
-AS_OF = date(2025, 10, 31)
+AS_OF = date(2025, 11, 28)
 """Data cut: nothing later is known. The last subjects' C6D1 lies behind it, so that something is not yet due."""
 
 SCAN_INTERVAL_DAYS = 42
@@ -132,7 +134,7 @@ def _courses(definition: StudyDefinition, count: int, rng: Generator) -> Iterato
         known_early = day_of(first_dose, last_target) + timedelta(days=_SETTLED_DAYS) <= AS_OF
         delayed = delays[index] < DELAY_SHARE and known_early
         yield _Course(
-            subject_id=f"S{index + 1:04d}",
+            subject_id=numbered_id(definition.identifiers.subject_id, index + 1),
             site=_SITES[int(rng.integers(len(_SITES)))],
             arm=arm,
             responds=responses[index] < (0.5 if number == 0 else 0.2),
@@ -204,10 +206,34 @@ def _visits(
         if visit.anchor is Anchor.PROGRESSION:
             if progression is None:
                 continue
-            when = progression + timedelta(days=visit.target_day + 3)
+            # The visit follows the scan by up to a week, by no random draw of its own: it must not move with the cohort.
+            when = progression + timedelta(days=visit.target_day + progression.toordinal() % 8)
         else:
             when = course.visit_day(visit.target_day, definition.cycle.length_days)
             if ended is not None and ended <= when:
                 continue
         if when <= AS_OF:
             yield visit.code, when
+
+
+def numbered_id(pattern: str, number: int) -> str:
+    """Return the id of that number under a pattern of a fixed prefix and counted digits.
+
+    Raises
+    ------
+    StudyDefinitionError
+        The pattern is of another shape, so no id can be made that is sure to fit it.
+
+    Examples
+    --------
+    >>> numbered_id("ATR-[0-9]{6}", 17)
+    'ATR-000017'
+    """
+    found = re.fullmatch(r"([A-Za-z0-9-]*)\[0-9\]\{(\d+)\}", pattern)
+    if found is None or len(str(number)) > int(found[2]):
+        raise StudyDefinitionError(
+            what=f"No id number {number} can be made for the pattern '{pattern}'.",
+            where="Study definition, entry 'identifiers'.",
+            remedy="For a simulated study use a prefix and counted digits, such as 'ATR-[0-9]{6}'.",
+        )
+    return f"{found[1]}{number:0{int(found[2])}d}"

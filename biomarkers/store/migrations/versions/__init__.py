@@ -1,0 +1,1 @@
+"""One module a revision; each stands alone and imports nothing of the schema, which moves on."""
