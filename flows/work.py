@@ -1,32 +1,30 @@
-"""What a child process does with one file: read it, analyse it, and say what became of it.
+"""What a child process is given, and what it gives back, whatever the kind of file.
 
-Knows the order reader, science, outcome for each kind of file. Must not know the store or Prefect: it runs in a process pool,
-or on another machine, and returns frozen records.
+Knows work files, specimens and outcomes. Must not know the store or Prefect: work is done in a process pool, or on another
+machine, and returns frozen records.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping
+import os
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from biomarkers.cytometry.analysis import AcquisitionAnalysis
-from biomarkers.elisa.analysis import PlateAnalysis, analyse_plate
-from biomarkers.elisa.analysis import parameters as plate_parameters
-from biomarkers.elisa.plate import PlateLayout, PlateMap, PlateRead, reads_by_plate
-from biomarkers.errors import BiomarkersError, Fault, IdentifierError, SourceFileError, UnknownAccessionError
-from biomarkers.ihc.analysis import SlideAnalysis
-from biomarkers.provenance import Input, Provenance, Source, canonical_json, content_digest, software_version
-from biomarkers.readers.plate_layouts import read_layout, read_plate_map
-from biomarkers.readers.plate_reads import read_plates
-from biomarkers.results import Assay, run_identity
-from biomarkers.study.definition import Material, StudyDefinition
+from biomarkers.errors import BiomarkersError, Fault, IdentifierError, UnknownAccessionError
+from biomarkers.lab.archive import named
+from biomarkers.lab.folders import LabFolder
+from biomarkers.study.definition import Material
 
-Analysis: TypeAlias = PlateAnalysis | AcquisitionAnalysis | SlideAnalysis
+if TYPE_CHECKING:
+    from biomarkers.cytometry.analysis import AcquisitionAnalysis
+    from biomarkers.elisa.analysis import PlateAnalysis
+    from biomarkers.ihc.analysis import SlideAnalysis
+
+Analysis: TypeAlias = "PlateAnalysis | AcquisitionAnalysis | SlideAnalysis"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +89,16 @@ class _Blame(Exception):  # noqa: N818  - not an error of its own; carries one o
 
 
 @contextmanager
-def _at_fault(*files: str) -> Iterator[None]:
+def opened(folder: LabFolder, *files: WorkFile) -> Iterator[Path]:
+    """Give archived files their own names in a folder that is this process's alone."""
+    owner = f"{os.getpid()}-{uuid.uuid4().hex}"
+    with named(folder, owner, {file.name: file.sha256 for file in files}) as place:
+        yield place
+
+
+@contextmanager
+def at_fault(*files: str) -> Iterator[None]:
+    """Hold files responsible for what is wrong within the block."""
     try:
         yield
     except BiomarkersError as error:
@@ -100,137 +107,18 @@ def _at_fault(*files: str) -> Iterator[None]:
         raise _Blame(error, files) from error
 
 
-def _outcome(analyses: Callable[[], tuple[Analysis, ...]]) -> Outcome:
+def outcome_of(analyses: Callable[[], tuple[Analysis, ...]]) -> Outcome:
+    """Turn what a function returns or raises into an outcome; an error outside any block :func:`at_fault` is our own."""
     try:
         return Analysed(analyses=analyses())
     except _Blame as blame:
         return Refused(error=blame.error, files=blame.files)
 
 
-def _raise_all(faults: Iterator[Fault]) -> None:
+def raise_all(faults: Iterable[Fault]) -> None:
+    """Raise all faults together, as an unknown accession where that is all that is wrong."""
     found = list(faults)
     if not found:
         return
     kind = UnknownAccessionError if all("is not in the specimen list" in fault.what for fault in found) else IdentifierError
     raise kind.gathered(found)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlateWork:
-    """An export with its plate map."""
-
-    place: Path
-    export: WorkFile
-    plate_map: WorkFile
-    layouts: Path
-    definition: StudyDefinition
-    specimens: Specimens
-    computed_at: datetime
-
-
-def analyse_plate_file(work: PlateWork) -> Outcome:
-    """Read an export and its map, and analyse every plate in it."""
-    return _outcome(lambda: _plates(work))
-
-
-def _plates(work: PlateWork) -> tuple[Analysis, ...]:
-    with _at_fault(work.export.name):
-        reads = reads_by_plate(read_plates(work.place / work.export.name))
-    with _at_fault(work.plate_map.name):
-        maps = _matched(read_plate_map(work.place / work.plate_map.name), reads, work)
-        layouts = {plate_map.layout: _layout(plate_map.layout, work) for plate_map in maps.values()}
-        _raise_all(fault for plate_map in maps.values() for fault in _map_faults(plate_map, layouts[plate_map.layout], work))
-    with _at_fault(work.export.name, work.plate_map.name):
-        return tuple(
-            _plate(plate_id, reads[plate_id], plate_map, layouts[plate_map.layout], work)
-            for plate_id, plate_map in maps.items()
-        )
-
-
-def _matched(maps: tuple[PlateMap, ...], reads: Mapping[str, tuple[PlateRead, ...]], work: PlateWork) -> dict[str, PlateMap]:
-    """Pair each map with its plate; a single plate may be called by the file's stem."""
-    if len(reads) == len(maps) == 1 and maps[0].plate_id == Path(work.export.name).stem:
-        return {next(iter(reads)): maps[0]}
-    by_plate = {plate_map.plate_id: plate_map for plate_map in maps}
-    there = ", ".join(f"'{plate_id}'" for plate_id in reads)
-    faults = [
-        Fault(
-            where=f"File '{work.plate_map.name}', plate_id '{plate_id}'.",
-            what=f"The export holds no such plate; it holds {there}.",
-            remedy="Correct the plate_id.",
-        )
-        for plate_id in by_plate
-        if plate_id not in reads
-    ]
-    faults += [
-        Fault(
-            where=f"File '{work.plate_map.name}'.",
-            what=f"The export's plate '{plate_id}' is not in the map.",
-            remedy="Add its rows to the map.",
-        )
-        for plate_id in reads
-        if plate_id not in by_plate
-    ]
-    if faults:
-        raise SourceFileError.gathered(faults)
-    return {plate_id: by_plate[plate_id] for plate_id in reads}
-
-
-def _layout(name: str, work: PlateWork) -> PlateLayout:
-    path = work.layouts / f"{name}.csv"
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or not path.is_file():
-        known = ", ".join(sorted(f"'{known.stem}'" for known in work.layouts.glob("*.csv")))
-        raise SourceFileError(
-            what=f"The map names the layout '{name}', which the laboratory does not have.",
-            where=f"File '{work.plate_map.name}', column 'layout'.",
-            remedy=f"Use one of {known}, or put the layout into the folder plate_layouts.",
-        )
-    return read_layout(path)
-
-
-def _map_faults(plate_map: PlateMap, layout: PlateLayout, work: PlateWork) -> Iterator[Fault]:
-    for entry in plate_map.entries:
-        where = f"File '{work.plate_map.name}', plate '{plate_map.plate_id}', slot '{entry.slot}'."
-        codes = (entry.analyte,) if entry.analyte else layout.analytes
-        analytes = [work.definition.analyte(code) for code in codes]
-        for code, analyte in zip(codes, analytes, strict=True):
-            if analyte is None:
-                yield Fault(
-                    where=where,
-                    what=f"Analyte '{code}' is not declared in study.toml.",
-                    remedy="Correct the analyte in the map, or declare it.",
-                )
-        materials = tuple(dict.fromkeys(m for analyte in analytes if analyte for m in analyte.materials))
-        if materials:
-            yield from work.specimens.check(entry.accession_id, materials, where)
-
-
-def _plate(
-    plate_id: str, reads: tuple[PlateRead, ...], plate_map: PlateMap, layout: PlateLayout, work: PlateWork
-) -> PlateAnalysis:
-    named = {entry.analyte for entry in plate_map.entries if entry.analyte} or set(layout.analytes)
-    analytes = {analyte.code: analyte for analyte in work.definition.analytes if analyte.code in named}
-    provenance = Provenance(
-        sources=(
-            Source(role="instrument", name=work.export.name, sha256=work.export.sha256),
-            Source(role="plate_map", name=work.plate_map.name, sha256=work.plate_map.sha256),
-        ),
-        inputs=(
-            Input(kind="layout", name=layout.name, sha256=layout.digest()),
-            *(
-                Input(kind="analyte", name=code, sha256=content_digest(analyte.model_dump(mode="json")))
-                for code, analyte in analytes.items()
-            ),
-        ),
-        software=software_version(),
-        parameters=canonical_json(plate_parameters(analytes)),
-        computed_at=work.computed_at,
-    )
-    return analyse_plate(
-        reads,
-        plate_map,
-        layout,
-        analytes=analytes,
-        run_id=run_identity(Assay.ELISA, work.export.sha256, plate_id),
-        provenance=provenance,
-    )

@@ -5,10 +5,24 @@ Knows the order of the steps and the records that stay behind as evidence. Must 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from biomarkers.results import Finding, Run
+import numpy as np
+
+from biomarkers.cytometry import density, gating
+from biomarkers.cytometry.acquisition import Acquisition
+from biomarkers.cytometry.frequencies import Spread, frequency_interval, ratio_interval, spread_of
+from biomarkers.cytometry.gating import GatedPopulation, Gating, gate_acquisition
+from biomarkers.cytometry.panel import ROOT, Panel
+from biomarkers.errors import Fault, StudyDefinitionError
+from biomarkers.provenance import JsonValue, Provenance
+from biomarkers.results import Assay, Finding, Interval, Quantity, Result, Run, Severity
+from biomarkers.study.definition import PanelMeasurand
+
+FEWEST_COUNTED = 50
+"""Events of a population below which its number is flagged: a count of 50 has a coefficient of variation of 14 %, and 50 is the
+usual limit of quantification of cytometry (CLSI H62, 2021, leaves the number to the laboratory)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,3 +68,228 @@ class AcquisitionAnalysis:
     panel: str
     events: int
     populations: tuple[PopulationRecord, ...]
+
+
+def parameters(panel: Panel) -> JsonValue:
+    """Every setting the numbers depend on besides the events: the whole template and the thresholds of the method."""
+    return {
+        "panel": panel.model_dump(mode="json"),
+        "fewest_counted": FEWEST_COUNTED,
+        "no_valley_quality": gating.NO_VALLEY_QUALITY,
+        "weak_valley_quality": gating.WEAK_VALLEY_QUALITY,
+        "borrow_below_quality": gating.BORROW_BELOW_QUALITY,
+        "least_prominence": density.LEAST_PROMINENCE,
+        "density_bins": density.BINS,
+        "cut_draws": density.DRAWS,
+    }
+
+
+def analyse_acquisition(
+    acquisition: Acquisition,
+    panel: Panel,
+    *,
+    measurands: Sequence[PanelMeasurand],
+    accession_id: str,
+    run_id: str,
+    provenance: Provenance,
+) -> AcquisitionAnalysis:
+    """Gate an acquisition and give the frequencies and ratios the study reports.
+
+    Parameters
+    ----------
+    measurands
+        What the study reports from this panel.
+
+    Raises
+    ------
+    GatingError
+        The acquisition lacks markers the panel requires.
+    StudyDefinitionError
+        A measurand names a population the panel does not have; all of them at once.
+    """
+    check_measurands(measurands, panel)
+    gated = gate_acquisition(acquisition, panel)
+    results = tuple(
+        _result(gated, measurand, accession_id=accession_id, run_id=run_id, provenance=provenance) for measurand in measurands
+    )
+    run = Run(
+        run_id=run_id,
+        assay=Assay.CYTOMETRY,
+        name=acquisition.name,
+        acquired_at=acquisition.acquired_at,
+        findings=gated.findings,
+        results=results,
+        provenance=provenance,
+    )
+    return AcquisitionAnalysis(run=run, panel=panel.name, events=acquisition.event_count, populations=population_records(gated))
+
+
+def check_measurands(measurands: Sequence[PanelMeasurand], panel: Panel) -> None:
+    """Refuse measurands whose populations the panel cannot give.
+
+    Raises
+    ------
+    StudyDefinitionError
+        All such measurands at once.
+    """
+    known = [population.name for population in panel.populations]
+    faults = [
+        Fault(
+            where=f"Measurand '{measurand.code}', panel '{panel.name}'.",
+            what=f"The panel has no population '{name}'; it has {', '.join(known)}.",
+            remedy="Correct the measurand in study.toml or add the population to the panel.",
+        )
+        for measurand in measurands
+        for name in (measurand.population, measurand.denominator)
+        if name not in known
+    ]
+    if faults:
+        raise StudyDefinitionError.gathered(faults)
+
+
+def population_records(gated: Gating) -> tuple[PopulationRecord, ...]:
+    """Put every population of a gating on record, in the template's order."""
+    return tuple(_record(gated, population) for population in gated.populations.values())
+
+
+def _record(gated: Gating, population: GatedPopulation) -> PopulationRecord:
+    parent_count = int(np.count_nonzero(gated.parent_membership(population.name)))
+    findings = _findings_about(gated, population.name)
+    interval = frequency_interval([spread_of(gated, population.name)]) if parent_count else None
+    return PopulationRecord(
+        name=population.name,
+        parent=population.parent,
+        denominator=population.parent,
+        count=population.count,
+        parent_count=parent_count,
+        frequency_percent=100.0 * population.count / parent_count if parent_count else None,
+        lower=interval[0] if interval else None,
+        upper=interval[1] if interval else None,
+        median_intensity=_medians(gated, population),
+        quality=population.quality,
+        cuts=_named_cuts(population),
+        reportable=not _is_rejected(findings),
+        findings=findings,
+    )
+
+
+def _findings_about(gated: Gating, name: str) -> tuple[Finding, ...]:
+    """Gather what speaks against a population: its own findings, rejections of the acquisition, and trouble above it."""
+    population = gated.populations[name]
+    findings = [finding for finding in gated.findings if finding.severity is Severity.REJECT]
+    findings.extend(population.findings)
+    for ancestor in gated.panel.ancestors(name):
+        if _is_rejected(gated.populations[ancestor].findings):
+            findings.append(
+                Finding(
+                    code="PARENT_REJECTED",
+                    severity=Severity.REJECT,
+                    where=f"Acquisition '{gated.acquisition}', population '{name}'.",
+                    message=f"It lies within '{ancestor}', which itself is not reportable.",
+                    remedy=f"See the findings of '{ancestor}'.",
+                )
+            )
+            break
+    if population.count < FEWEST_COUNTED and not any(finding.code == "FEW_EVENTS" for finding in findings):
+        findings.append(
+            Finding(
+                code="FEW_EVENTS",
+                severity=Severity.WARNING,
+                where=f"Acquisition '{gated.acquisition}', population '{name}'.",
+                message=f"It holds {population.count} events; below {FEWEST_COUNTED} a frequency is not quantified.",
+                remedy="Acquire more events of this tube.",
+            )
+        )
+    return tuple(findings)
+
+
+def _is_rejected(findings: Sequence[Finding]) -> bool:
+    return any(finding.severity is Severity.REJECT for finding in findings)
+
+
+def _medians(gated: Gating, population: GatedPopulation) -> Mapping[str, float]:
+    if population.count == 0:
+        return {}
+    medians = {marker: float(np.median(values[population.membership])) for marker, values in gated.linear.items()}
+    return {marker: value for marker, value in medians.items() if np.isfinite(value)}
+
+
+def _named_cuts(population: GatedPopulation) -> Mapping[str, float]:
+    """Cuts by marker; where a marker has two sides, its lower and upper limit."""
+    markers = [cut.marker for cut in population.cuts]
+    named: dict[str, float] = {}
+    for cut in population.cuts:
+        name = cut.marker
+        if markers.count(cut.marker) > 1:
+            name = f"{cut.marker} {'above' if cut.sign == '+' else 'below'}"
+        # Two cuts on one side of a marker: the narrower one decides.
+        narrower = max if cut.sign == "+" else min
+        named[name] = narrower(named[name], cut.value) if name in named else cut.value
+    return named
+
+
+def _result(gated: Gating, measurand: PanelMeasurand, *, accession_id: str, run_id: str, provenance: Provenance) -> Result:
+    top, bottom = gated.populations[measurand.population], gated.populations[measurand.denominator]
+    findings = _unique((*_findings_about(gated, top.name), *_findings_about(gated, bottom.name)))
+    quantity: Quantity | None = None
+    interval: Interval | None = None
+    if not _is_rejected(findings):
+        if bottom.count == 0 or (measurand.kind == "ratio" and top.count == 0):
+            empty = bottom.name if bottom.count == 0 else top.name
+            findings = (
+                *findings,
+                Finding(
+                    code="FEW_EVENTS",
+                    severity=Severity.REJECT,
+                    where=f"Acquisition '{gated.acquisition}', population '{empty}'.",
+                    message=f"It holds no events, so '{measurand.code}' has no value.",
+                    remedy="Acquire more events of this tube.",
+                ),
+            )
+        else:
+            quantity, interval = _quantify(gated, measurand, top, bottom)
+    return Result(
+        accession_id=accession_id,
+        assay=Assay.CYTOMETRY,
+        measurand=measurand.code,
+        quantity=quantity,
+        interval=interval,
+        denominator=bottom.name,
+        n_replicates=bottom.count,
+        run_id=run_id,
+        findings=findings,
+        provenance=provenance,
+    )
+
+
+def _quantify(
+    gated: Gating, measurand: PanelMeasurand, top: GatedPopulation, bottom: GatedPopulation
+) -> tuple[Quantity, Interval]:
+    ratio = top.count / bottom.count
+    if measurand.kind == "frequency" and bottom.name in gated.panel.ancestors(top.name):
+        lower, upper = frequency_interval(_path(gated, top.name, bottom.name))
+        return Quantity(value=100.0 * ratio, unit="%"), Interval(lower=lower, upper=upper)
+    shared = next(
+        (
+            name
+            for name in (top.name, *gated.panel.ancestors(top.name))
+            if name in (bottom.name, *gated.panel.ancestors(bottom.name))
+        ),
+        ROOT,
+    )
+    low, high = ratio_interval(_path(gated, top.name, shared), _path(gated, bottom.name, shared))
+    factor, unit = (100.0, "%") if measurand.kind == "frequency" else (1.0, "ratio")
+    return Quantity(value=factor * ratio, unit=unit), Interval(lower=factor * low, upper=factor * high)
+
+
+def _path(gated: Gating, name: str, above: str) -> list[Spread]:
+    """Spreads of each step from a population up to, not including, one above it."""
+    steps: list[Spread] = []
+    while name != above and name != ROOT:
+        steps.append(spread_of(gated, name))
+        name = gated.populations[name].parent
+    return steps
+
+
+def _unique(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    return tuple(dict.fromkeys(findings))

@@ -7,10 +7,13 @@ deterministic: the bootstrap draws from a generator seeded by the caller.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage, signal
+
+Choice: TypeAlias = Literal["deepest", "highest"]
+Side: TypeAlias = Literal["above", "below"]
 
 Floats = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 
@@ -22,6 +25,15 @@ TRIM_PERCENT = 0.1
 
 LEAST_PROMINENCE = 0.02
 """Height of a peak above its surroundings, as share of the highest, from which it counts as a population."""
+
+FAINT_PROMINENCE = 0.003
+"""The same where a known population is parted from a neighbour perhaps a hundred times rarer, as lymphocytes from monocytes."""
+
+TRUE_VALLEY_QUALITY = 0.3
+"""Quality from which a valley beside a dim population parts it from the bright one rather than being a ripple on a shoulder."""
+
+FAINT_VALLEY_QUALITY = 0.1
+"""Quality from which a valley between a known population and its neighbour is believed."""
 
 FEWEST_VALUES = 20
 """Values below which a density says nothing."""
@@ -94,25 +106,92 @@ def estimate_density(values: Floats, adjust: float = 1.5) -> Density | None:
     return Density(
         centres=(edges[:-1] + edges[1:]) / 2,
         counts=counts.astype(np.float64),
-        smooth=ndimage.gaussian_filter1d(counts.astype(np.float64), bandwidth_bins, mode="constant"),
+        smooth=_smoothed(counts.astype(np.float64), bandwidth_bins),
         bandwidth_bins=bandwidth_bins,
     )
 
 
-def find_peaks(density: Density) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
+def find_peaks(
+    density: Density, least_prominence: float = LEAST_PROMINENCE
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
     """Return the bins of all peaks that count, from left to right, and their prominences."""
-    padded = np.concatenate(([0.0], density.smooth, [0.0]))
-    peaks, properties = signal.find_peaks(padded, prominence=LEAST_PROMINENCE * float(density.smooth.max()))
-    return peaks - 1, properties["prominences"]
+    smooth = density.smooth
+    steps = np.flatnonzero(np.diff(smooth) != 0)
+    if steps.size == 0:
+        return np.empty(0, dtype=np.intp), np.empty(0)
+    # Runs of equal values count once, at their middle; zeros beyond both ends let a peak at the edge be a peak.
+    starts, ends = np.append(0, steps + 1), np.append(steps, smooth.size - 1)
+    levels = np.concatenate(([0.0], smooth[starts], [0.0]))
+    tops = np.flatnonzero((levels[1:-1] > levels[:-2]) & (levels[1:-1] > levels[2:]))
+    prominences = np.array([_prominence(levels, int(top) + 1) for top in tops])
+    kept = prominences >= least_prominence * float(smooth.max())
+    middles: npt.NDArray[np.intp] = (starts[tops] + ends[tops]) // 2
+    return middles[kept], prominences[kept]
 
 
-def find_valley(density: Density) -> Valley | None:
-    """Cut between the two most prominent peaks; None where there are fewer than two."""
+def _prominence(levels: npt.NDArray[np.float64], top: int) -> float:
+    """Height above the higher of the two lowest points that lie between a peak and higher ground, or the end."""
+    height = levels[top]
+    higher_left = np.flatnonzero(levels[:top] > height)
+    higher_right = np.flatnonzero(levels[top + 1 :] > height)
+    left = levels[int(higher_left[-1]) : top] if higher_left.size else levels[:top]
+    right = levels[top + 1 : top + 2 + int(higher_right[0])] if higher_right.size else levels[top + 1 :]
+    return float(height - max(left.min(), right.min()))
+
+
+def find_valley(density: Density, choice: Choice = "deepest") -> Valley | None:
+    """Cut between the two most prominent peaks; None where there are fewer than two.
+
+    Parameters
+    ----------
+    choice
+        ``"deepest"`` cuts at the lowest place between the two; ``"highest"`` at the last true valley below the upper one, so
+        that a dim population between them counts as negative.
+    """
     peaks, prominences = find_peaks(density)
     if peaks.size < 2:
         return None
     # Stable sort: of equal prominences the left one comes first, whatever the platform.
     left, right = sorted(int(bin_) for bin_ in peaks[np.argsort(-prominences, kind="stable")[:2]])
+    deepest = _valley_between(density, left, right)
+    if choice == "deepest":
+        return deepest
+    for between in reversed([int(bin_) for bin_ in peaks if left < bin_ < right]):
+        valley = _valley_between(density, between, right)
+        if valley.quality >= TRUE_VALLEY_QUALITY:
+            return valley
+    return deepest
+
+
+def first_valley(density: Density, start: float, low: float, high: float) -> Valley | None:
+    """Cut between a known population and whatever comes next above it.
+
+    Parameters
+    ----------
+    start
+        The known population's place; its peak is the highest density up to ``low``.
+    low, high
+        Limits the cut must lie between.
+
+    Returns
+    -------
+    Valley or None
+        The first valley above the population that another peak follows; None where none does.
+    """
+    centres, smooth = density.centres, density.smooth
+    around = np.flatnonzero(np.abs(centres - start) <= max(low - start, density.bin_width))
+    if around.size == 0:
+        return None
+    own = int(around[np.argmax(smooth[around])])
+    peaks, _ = find_peaks(density, FAINT_PROMINENCE)
+    for following in (int(bin_) for bin_ in peaks if bin_ > own and centres[bin_] > low):
+        valley = _valley_between(density, own, following)
+        if low <= valley.cut <= high and valley.quality >= FAINT_VALLEY_QUALITY:
+            return valley
+    return None
+
+
+def _valley_between(density: Density, left: int, right: int) -> Valley:
     bottom = _lowest_bin(density.smooth, left, right)
     lower = float(min(density.smooth[left], density.smooth[right]))
     return Valley(
@@ -123,43 +202,32 @@ def find_valley(density: Density) -> Valley | None:
     )
 
 
-def lowest_between(density: Density, low: float, high: float) -> Valley | None:
-    """Return the lowest place of the density between two places of the scale, None where no bin lies between them.
-
-    The quality compares the bottom with the highest density on the poorer side of it.
-    """
-    inside = np.flatnonzero((density.centres >= low) & (density.centres <= high))
-    if inside.size < 3:
-        return None
-    bottom = _lowest_bin(density.smooth, int(inside[0]), int(inside[-1]))
-    left_peak = int(np.argmax(density.smooth[: bottom + 1]))
-    right_peak = bottom + int(np.argmax(density.smooth[bottom:]))
-    lower = float(min(density.smooth[left_peak], density.smooth[right_peak]))
-    return Valley(
-        cut=float(density.centres[bottom]),
-        quality=max(0.0, 1.0 - float(density.smooth[bottom]) / lower) if lower > 0 else 0.0,
-        lower_peak=float(density.centres[left_peak]),
-        upper_peak=float(density.centres[right_peak]),
-    )
-
-
-def tail_cut(density: Density, *, widths: float, side: int) -> float:
-    """Cut a number of half-widths away from the highest peak, judged on that peak's far side.
+def tail_cut(density: Density, *, peak: int, widths: float, side: Side) -> float:
+    """Cut a number of standard deviations away from a peak, whose width is measured on its far side.
 
     Parameters
     ----------
-    widths
-        How many standard deviations of the peak.
+    peak
+        Bin of the peak.
     side
-        +1 cuts above the peak and measures its width below it; -1 the other way round.
+        On which side of the peak the cut lies.
     """
-    peak = int(np.argmax(density.smooth))
-    far = np.arange(peak, -1, -1) if side > 0 else np.arange(peak, density.smooth.size)
+    far = np.arange(peak, -1, -1) if side == "above" else np.arange(peak, density.smooth.size)
     # exp(-1/2) of the height lies one standard deviation from a Gaussian's centre.
     below = np.flatnonzero(density.smooth[far] < np.exp(-0.5) * density.smooth[peak])
-    reach = int(below[0]) if below.size else far.size
+    reach = int(below[0]) if below.size else int(far.size)
+    # The smoothing widened the peak; variances add.
     width = max(reach**2 - density.bandwidth_bins**2, 1.0) ** 0.5 * density.bin_width
-    return float(density.centres[peak]) + side * widths * width
+    return float(density.centres[peak]) + (widths * width if side == "above" else -widths * width)
+
+
+def peak_bin(density: Density, which: Literal["highest", "lower", "upper"] = "highest") -> int:
+    """Return the bin of the highest peak, or of the lower or upper one of the two most prominent."""
+    peaks, prominences = find_peaks(density)
+    if which == "highest" or peaks.size < 2:
+        return int(np.argmax(density.smooth))
+    pair = sorted(int(bin_) for bin_ in peaks[np.argsort(-prominences, kind="stable")[:2]])
+    return pair[0] if which == "lower" else pair[1]
 
 
 def mixture_cut(density: Density, iterations: int = 200) -> float:
@@ -199,11 +267,27 @@ def redraw_cuts(density: Density, valley: Valley, seed: int) -> npt.NDArray[np.f
     room = int(np.ceil(4 * density.bandwidth_bins))
     start, stop = max(0, first - room), min(density.counts.size, last + room + 1)
     drawn = np.random.default_rng(seed).poisson(density.counts[start:stop], size=(DRAWS, stop - start)).astype(np.float64)
-    smooth = ndimage.gaussian_filter1d(drawn, density.bandwidth_bins, axis=1, mode="constant")
+    smooth = _smoothed(drawn, density.bandwidth_bins)
     inner = smooth[:, first - start : last - start + 1]
-    bottoms = [_lowest_bin(row, 0, row.size - 1) for row in inner]
-    cuts: npt.NDArray[np.float64] = density.centres[first + np.array(bottoms, dtype=np.intp)]
+    lowest = inner <= inner.min(axis=1, keepdims=True) + 1e-9 * inner.max(axis=1, keepdims=True)
+    # As in the cut itself, the middle one of several equally low bins.
+    passed = np.cumsum(lowest, axis=1) > lowest.sum(axis=1, keepdims=True) // 2
+    cuts: npt.NDArray[np.float64] = density.centres[first + np.argmax(passed, axis=1)]
     return cuts
+
+
+def _smoothed(counts: npt.NDArray[np.float64], bandwidth_bins: float) -> npt.NDArray[np.float64]:
+    """Convolve the last axis with a Gaussian, beyond whose ends there is nothing."""
+    length = counts.shape[-1]
+    # Room for the kernel keeps one end from reaching round into the other; a power of two is quickest.
+    padded = 1 << (length + int(8 * bandwidth_bins)).bit_length()
+    frequency = np.fft.rfftfreq(padded)
+    response = np.exp(-2.0 * (np.pi * bandwidth_bins * frequency) ** 2)
+    smooth = np.fft.irfft(np.fft.rfft(counts, padded, axis=-1) * response, padded, axis=-1)[..., :length]
+    # Rounding leaves the last bits of the transform where there is nothing at all.
+    least = 1e-12 * np.max(smooth, axis=-1, keepdims=True)
+    result: npt.NDArray[np.float64] = np.where(smooth > least, smooth, 0.0)
+    return result
 
 
 def _lowest_bin(smooth: npt.NDArray[np.float64], left: int, right: int) -> int:

@@ -128,9 +128,7 @@ class Logicle:
     def _exact(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         finite = np.isfinite(values)
         column = np.where(finite, values, 0.0)[:, np.newaxis]
-        scaled = reference.logicle(
-            column, [0], t=self.top, m=self.decades, w=self.width, a=self.negative_decades
-        )
+        scaled = reference.logicle(column, [0], t=self.top, m=self.decades, w=self.width, a=self.negative_decades)
         result: npt.NDArray[np.float64] = np.where(finite, scaled[:, 0], np.nan)
         return result
 

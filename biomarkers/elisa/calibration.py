@@ -98,7 +98,7 @@ class CalibrationCurve:
         return max(level.nominal for level in self.levels)
 
     def standard_errors(self) -> FloatArray:
-        """Standard errors of the parameters, in the order of ``curve.names``."""
+        """Return the standard errors of the parameters, in the order of ``curve.names``."""
         return np.asarray(np.sqrt(np.diag(self.covariance)), dtype=np.float64)
 
     def well_variance(self, scaled_response: FloatArray) -> FloatArray:
@@ -229,7 +229,9 @@ def _require_signal(unweighted: Fit, y: FloatArray, model: CurveModel, where: st
     noise = unweighted.rss / unweighted.degrees_of_freedom
     if total > 0 and noise <= np.finfo(np.float64).eps * explained:
         return
-    chance = 1.0 if explained <= 0 else float(f_distribution.sf(explained / noise, parameters - 1, unweighted.degrees_of_freedom))
+    chance = (
+        1.0 if explained <= 0 else float(f_distribution.sf(explained / noise, parameters - 1, unweighted.degrees_of_freedom))
+    )
     if chance > FLAT_SIGNIFICANCE:
         raise CurveFitError(
             what="The calibrators' response does not follow their concentration; the curve is flat within its noise.",

@@ -102,9 +102,7 @@ def _fixed_weights(response: FloatArray, weights: Weights) -> FloatArray:
 _Shape: TypeAlias = Callable[[FloatArray, FloatArray, FloatArray, Curve | None], Curve]
 
 
-def _reweighted(
-    shape: _Shape, concentration: FloatArray, response: FloatArray, curve: Curve
-) -> tuple[Curve, FloatArray, bool]:
+def _reweighted(shape: _Shape, concentration: FloatArray, response: FloatArray, curve: Curve) -> tuple[Curve, FloatArray, bool]:
     """Alternate curve and weights until the fitted responses stand still."""
     floor = weight_floor(response)
     fitted = np.maximum(curve.response(concentration), floor)

@@ -50,17 +50,17 @@ class Curve(Protocol):
         ...
 
     def jacobian(self, concentration: FloatArray) -> FloatArray:
-        """Derivatives of the scaled response by the parameters, one row a concentration, one column a parameter."""
+        """Return the derivatives of the scaled response by the parameters, one row a concentration, one column a parameter."""
         ...
 
     def gradient(self, concentration: FloatArray) -> FloatArray:
-        """Derivative of the scaled response by the concentration."""
+        """Return the derivative of the scaled response by the concentration."""
         ...
 
 
 def _log_ratio(concentration: FloatArray, inflection: float) -> FloatArray:
     with np.errstate(divide="ignore"):  # the zero calibrator: its logarithm is -inf, and the curve is at zero dose there
-        return np.asarray(np.log(concentration), dtype=np.float64) - np.log(inflection)
+        return np.asarray(np.log(concentration) - np.log(inflection), dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,14 +137,14 @@ class FourPL:
         return response
 
     def jacobian(self, concentration: FloatArray) -> FloatArray:
-        """Derivatives of the response by zero dose, slope, inflection and infinite dose."""
+        """Return the derivatives of the response by zero dose, slope, inflection and infinite dose."""
         left = self._fraction(concentration)
         bend = (self.zero_dose - self.infinite_dose) * left * (1.0 - left)
         log_ratio = np.where(concentration > 0, _log_ratio(concentration, self.inflection), 0.0)
         return np.column_stack((left, -bend * log_ratio, bend * self.slope / self.inflection, 1.0 - left))
 
     def gradient(self, concentration: FloatArray) -> FloatArray:
-        """Derivative of the response by the concentration, for concentrations above 0."""
+        """Return the derivative of the response by the concentration, for concentrations above 0."""
         left = self._fraction(concentration)
         return -(self.zero_dose - self.infinite_dose) * left * (1.0 - left) * self.slope / concentration
 
@@ -204,7 +204,7 @@ class FivePL:
         return response
 
     def jacobian(self, concentration: FloatArray) -> FloatArray:
-        """Derivatives of the response by zero dose, slope, inflection, infinite dose and asymmetry."""
+        """Return the derivatives of the response by zero dose, slope, inflection, infinite dose and asymmetry."""
         base = self._base(concentration)
         left = base**self.asymmetry
         span = self.zero_dose - self.infinite_dose
@@ -215,7 +215,7 @@ class FivePL:
         return np.column_stack(columns)
 
     def gradient(self, concentration: FloatArray) -> FloatArray:
-        """Derivative of the response by the concentration, for concentrations above 0."""
+        """Return the derivative of the response by the concentration, for concentrations above 0."""
         base = self._base(concentration)
         span = self.zero_dose - self.infinite_dose
         return -span * self.asymmetry * base**self.asymmetry * (1.0 - base) * self.slope / concentration
@@ -260,7 +260,7 @@ class StraightLine:
         return response
 
     def jacobian(self, concentration: FloatArray) -> FloatArray:
-        """Derivatives of the response by slope and intercept."""
+        """Return the derivatives of the response by slope and intercept."""
         return np.column_stack((concentration, np.ones_like(concentration)))
 
     def gradient(self, concentration: FloatArray) -> FloatArray:
@@ -308,10 +308,10 @@ class LogLogLine:
         return np.asarray(np.log10(np.where(response > 0, response, np.nan)), dtype=np.float64)
 
     def jacobian(self, concentration: FloatArray) -> FloatArray:
-        """Derivatives of the logarithm of the response by slope and intercept."""
+        """Return the derivatives of the logarithm of the response by slope and intercept."""
         with np.errstate(divide="ignore"):
             return np.column_stack((np.log10(concentration), np.ones_like(concentration)))
 
     def gradient(self, concentration: FloatArray) -> FloatArray:
-        """Derivative of the logarithm of the response by the concentration, for concentrations above 0."""
-        return self.slope / (concentration * np.log(10.0))
+        """Return the derivative of the logarithm of the response by the concentration, for concentrations above 0."""
+        return np.asarray(self.slope / (concentration * np.log(10.0)), dtype=np.float64)

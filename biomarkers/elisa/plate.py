@@ -14,6 +14,7 @@ from functools import total_ordering
 from typing import Literal, Self, TypeAlias
 
 from biomarkers.errors import Fault
+from biomarkers.provenance import content_digest
 
 WellFlag: TypeAlias = Literal["", "overflow", "masked", "missing"]
 
@@ -142,6 +143,14 @@ class PlateLayout:
     def wells_of(self, slot: str, analyte: str = "") -> tuple[LayoutWell, ...]:
         """Wells of one slot, in the order of the wells; of all analytes unless one is named."""
         return tuple(well for well in self.used_wells if well.slot == slot and analyte in ("", well.analyte))
+
+    def digest(self) -> str:
+        """SHA-256 of what the wells are for, the same however the file was laid out; the name is not part of it."""
+        wells = [
+            [str(well.position), str(well.role), well.slot, well.concentration, well.dilution, well.analyte]
+            for well in self.used_wells
+        ]
+        return content_digest({"rows": self.rows, "columns": self.columns, "wells": wells})
 
     def is_dilution_series(self, slot: str) -> bool:
         """Whether a slot stands on the plate in several dilutions."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from biomarkers.ihc.protocol import DetectionSettings
 from biomarkers.ihc.stains import FloatImage
@@ -81,11 +82,12 @@ def detect_cells(
     if is_nuclear_stain:
         blobs = _solid(blobs, settings, pixel_size_um)
         chromogen = _split_blobs(blobs, settings, pixel_size_um)
-        nuclei = _split_nuclei(response, compressed, foreground & ~blobs, settings, pixel_size_um, threshold)
+        nuclei = _split_nuclei(response, foreground & ~blobs, settings, pixel_size_um, threshold)
     else:
-        nuclei = _split_nuclei(response, compressed, foreground, settings, pixel_size_um, threshold)
+        nuclei = _split_nuclei(response, foreground, settings, pixel_size_um, threshold)
         taken = cv2.dilate((nuclei > 0).astype(np.uint8), _disk(4.0 * settings.opening_um / pixel_size_um))
         chromogen = _split_blobs(_solid(blobs & (taken == 0), settings, pixel_size_um), settings, pixel_size_um)
+    nuclei = _with_enough(compressed, nuclei, settings.least_haematoxylin_um2 / pixel_size_um**2)
     return _merged(nuclei, chromogen)
 
 
@@ -130,35 +132,78 @@ def _solid(mask: NDArray[np.bool_], settings: DetectionSettings, pixel_size_um: 
 
 
 def _split_nuclei(
-    response: FloatImage,
-    compressed: FloatImage,
-    mask: NDArray[np.bool_],
-    settings: DetectionSettings,
-    pixel_size_um: float,
-    threshold: float,
+    response: FloatImage, mask: NDArray[np.bool_], settings: DetectionSettings, pixel_size_um: float, threshold: float
 ) -> NDArray[np.int32]:
     basins = _Basins.climb(response, mask, settings.seed_distance_um / pixel_size_um, threshold)
-    labels = basins.painted()
-    integrated_um2 = np.bincount(labels.ravel(), weights=compressed.ravel()) * pixel_size_um**2
-    return _sized(labels, settings, pixel_size_um, also=integrated_um2 >= settings.least_haematoxylin_um2)
+    return _sized(_rejoined(basins.painted(), response, basins.peaks, settings), settings, pixel_size_um)
+
+
+def _rejoined(
+    labels: NDArray[np.int32], response: FloatImage, peaks: FloatImage, settings: DetectionSettings
+) -> NDArray[np.int32]:
+    """Join neighbours that are two ends of one long nucleus, as smooth muscle has them.
+
+    Between the ends the response hardly falls, and together they fill an ellipse; two nuclei that touch leave a waist.
+    """
+    pairs, saddles = [], []
+    for one, other in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:])):
+        first, second = labels[one], labels[other]
+        meets = np.flatnonzero((first != second) & (first > 0) & (second > 0))
+        pairs.append(np.stack([first.ravel()[meets], second.ravel()[meets]]))
+        saddles.append(np.minimum(response[one].ravel()[meets], response[other].ravel()[meets]))
+    first, second = np.concatenate(pairs, axis=1) - 1
+    level = np.concatenate(saddles) >= settings.saddle_share * np.minimum(peaks[first], peaks[second])
+    first, second = first[level], second[level]
+    moments = _moments(labels, len(peaks))
+    joins = _ellipse_share(moments[:, first] + moments[:, second]) >= settings.ellipse_share
+    shape = (len(peaks), len(peaks))
+    joined = sparse.coo_array((np.ones(int(joins.sum())), (first[joins], second[joins])), shape=shape)
+    _, piece = sparse.csgraph.connected_components(joined, directed=False)
+    return np.concatenate([[0], piece + 1]).astype(np.int32)[labels]
+
+
+def _moments(labels: NDArray[np.int32], count: int) -> NDArray[np.float64]:
+    """Sum 1, x, y, x², y² and xy over each label's pixels, shape (6, count); they add when labels join."""
+    flat = np.flatnonzero(labels)
+    owner = labels.ravel()[flat]
+    y, x = (axis.astype(np.float64) for axis in np.divmod(flat, labels.shape[1]))
+    terms = (None, x, y, x * x, y * y, x * y)
+    return np.stack([np.bincount(owner, weights=term, minlength=count + 1)[1:] for term in terms]).astype(np.float64)
+
+
+def _ellipse_share(moments: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Area over that of the ellipse with the same second moments: 1 for an ellipse, less with a waist or a bend."""
+    area, x, y, xx, yy, xy = moments
+    with np.errstate(divide="ignore", invalid="ignore"):
+        spread_x, spread_y = xx / area - (x / area) ** 2 + 1 / 12, yy / area - (y / area) ** 2 + 1 / 12
+        mixed = xy / area - x * y / area**2
+        share: NDArray[np.float64] = area / (4.0 * np.pi * np.sqrt(np.maximum(spread_x * spread_y - mixed**2, 1e-12)))
+    return share
 
 
 def _split_blobs(blobs: NDArray[np.bool_], settings: DetectionSettings, pixel_size_um: float) -> NDArray[np.int32]:
     depth = np.asarray(cv2.distanceTransform(blobs.astype(np.uint8), cv2.DIST_L2, 5), dtype=np.float32)
     smooth = _blurred(depth, settings.smoothing_um / pixel_size_um)
     basins = _Basins.climb(smooth, blobs, settings.seed_distance_um / pixel_size_um, settings.smoothing_um / pixel_size_um)
-    labels = basins.painted()
-    return _sized(labels, settings, pixel_size_um, also=np.ones(int(labels.max(initial=0)) + 1, dtype=np.bool_))
+    return _sized(basins.painted(), settings, pixel_size_um)
 
 
-def _sized(
-    labels: NDArray[np.int32], settings: DetectionSettings, pixel_size_um: float, *, also: NDArray[np.bool_]
-) -> NDArray[np.int32]:
-    """Keep cells of a possible size that also pass another test, and number them from 1."""
+def _sized(labels: NDArray[np.int32], settings: DetectionSettings, pixel_size_um: float) -> NDArray[np.int32]:
+    """Keep cells of a possible size."""
     area_um2 = np.bincount(labels.ravel()) * pixel_size_um**2
-    keep = (area_um2 >= settings.smallest_nucleus_um2) & (area_um2 <= settings.largest_nucleus_um2) & also
-    keep[0] = False
-    return np.where(keep, np.cumsum(keep), 0).astype(np.int32)[labels]
+    return _kept(labels, (area_um2 >= settings.smallest_nucleus_um2) & (area_um2 <= settings.largest_nucleus_um2))
+
+
+def _with_enough(compressed: FloatImage, labels: NDArray[np.int32], least_px: float) -> NDArray[np.int32]:
+    """Keep nuclei that hold enough haematoxylin."""
+    return _kept(labels, np.bincount(labels.ravel(), weights=compressed.ravel()) >= least_px)
+
+
+def _kept(labels: NDArray[np.int32], keep: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Keep some labels and number them from 1."""
+    wanted = keep.copy()
+    wanted[0] = False
+    return np.where(wanted, np.cumsum(wanted), 0).astype(np.int32)[labels]
 
 
 def _blurred(values: FloatImage, sigma: float) -> FloatImage:
@@ -193,7 +238,7 @@ class _Basins:
         padded[margin : margin + rows, margin : margin + columns] = np.where(mask, height, -np.inf)
         flat = padded.ravel()
         _, piece = cv2.connectedComponents((padded > -np.inf).astype(np.uint8), connectivity=8, ltype=cv2.CV_32S)
-        pieces = np.asarray(piece).ravel()
+        pieces = np.asarray(piece, dtype=np.int32).ravel()
         pixels = np.flatnonzero(flat > -np.inf)
         target = _highest(flat, pixels, [dy * width + dx for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx], None)
         tops = pixels[target == pixels]

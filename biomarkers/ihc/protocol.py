@@ -41,7 +41,8 @@ class TissueSettings(_Settings):
     """Where tissue is: mean optical density of the three channels on a coarse grid."""
 
     pixel_size_um: Positive = 4.0
-    smallest_density: Positive = 0.03
+    smallest_density: Positive = 0.01
+    bridged_um: Positive = 10.0
     smallest_piece_um2: Positive = 2000.0
     smallest_hole_um2: Positive = 500.0
 
@@ -64,6 +65,8 @@ class DetectionSettings(_Settings):
     seed_share: Annotated[float, Field(gt=0, lt=1)] = 0.3
     seed_floor: Positive = 0.015
     seed_ceiling: Positive = 0.05
+    saddle_share: Annotated[float, Field(gt=0, le=1)] = 0.8
+    ellipse_share: Annotated[float, Field(gt=0, le=1)] = 0.94
     local_mean_um: Positive = 7.5
     smoothing_um: Positive = 0.5
     opening_um: Positive = 1.0

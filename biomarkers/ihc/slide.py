@@ -95,7 +95,7 @@ SlideOpener: TypeAlias = Callable[[], AbstractContextManager[SlideImage]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkingScale:
-    """The grid a slide is measured on: blocks of ``reduction`` × ``reduction`` pixels of one level.
+    """The grid a slide is measured on: blocks of ``reduction`` by ``reduction`` pixels of one level.
 
     Working pixels are whole blocks of whole pixels, so that a region reads the same whichever tile asks for it.
 

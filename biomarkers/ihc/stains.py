@@ -64,7 +64,7 @@ class StainVectors:
             The directions are nearly the same, so that the stains cannot be told apart.
         """
         first, second = _unit(np.asarray(haematoxylin)), _unit(np.asarray(dab))
-        if angle_deg(_vector(first), _vector(second)) < 10.0:  # noqa: PLR2004  - see the message
+        if angle_deg(_vector(first), _vector(second)) < 10.0:
             raise StainError(
                 what="The directions of haematoxylin and DAB lie within 10 degrees of each other.",
                 where="Stain directions.",
@@ -135,7 +135,7 @@ def find_white_point(coarse: RgbImage) -> WhitePoint:
     top = int(tall[-1])
     near = np.arange(max(0, top - 24), top + 1)
     peak = int(near[np.argmax(smooth[near])])
-    at_peak = np.abs(brightness.astype(np.int32) - peak) <= 6  # noqa: PLR2004  - two grey levels a channel
+    at_peak = np.abs(brightness.astype(np.int32) - peak) <= 6
     red, green, blue = np.median(pixels[at_peak], axis=0)
     glass = np.all(pixels >= np.asarray([red, green, blue]) * 0.96, axis=1)
     return WhitePoint(red=float(red), green=float(green), blue=float(blue), glass_share=float(glass.mean()))
@@ -144,7 +144,7 @@ def find_white_point(coarse: RgbImage) -> WhitePoint:
 def density_table(white: Vector) -> FloatImage:
     """Optical density of every 8-bit light, shape (256, 3); light 0 counts as 1, the darkest a scanner can tell."""
     light = np.maximum(np.arange(256, dtype=np.float64), 1.0)[:, None]
-    return (-np.log10(light / np.asarray(white)[None, :])).astype(np.float32)
+    return np.asarray(-np.log10(light / np.asarray(white)[None, :]), dtype=np.float32)
 
 
 def optical_density(rgb: RgbImage, white: Vector) -> FloatImage:
@@ -162,7 +162,7 @@ def compose_light(stains: NDArray[np.floating], white: Vector, vectors: StainVec
     """Light that passes the given amounts of haematoxylin, DAB and residual; the inverse of :func:`separate_stains`."""
     density = np.asarray(stains, dtype=np.float64) @ vectors.mixing()
     light = np.asarray(white) * np.power(10.0, -density)
-    return np.clip(np.rint(light), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(light), 0, 255), dtype=np.uint8)
 
 
 def estimate_vectors(rgb: RgbImage, white: Vector, expected: StainVectors, *, largest_angle_deg: float) -> StainEstimate:

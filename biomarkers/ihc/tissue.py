@@ -18,6 +18,9 @@ from biomarkers.ihc.stains import Vector, optical_density
 BARE_GLASS_SHARE = 0.01
 """A picture with less bright glass than this has no glass to tell tissue from; all of it is tissue."""
 
+GLASS_NOISES = 4.0
+"""Standard deviations of the glass (noise and uneven light) that tissue has to exceed."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TissueMap:
@@ -54,15 +57,17 @@ class TissueMap:
         rows, columns = (-(-side // block) for side in self.mask.shape)
         padded = np.zeros((rows * block, columns * block), dtype=np.int64)
         padded[: self.mask.shape[0], : self.mask.shape[1]] = self.mask
-        return padded.reshape(rows, block, columns, block).sum(axis=(1, 3))
+        return np.asarray(padded.reshape(rows, block, columns, block).sum(axis=(1, 3)), dtype=np.int64)
 
 
-def find_tissue(coarse: RgbImage, white: Vector, glass_share: float, settings: TissueSettings, pixel_size_um: float) -> NDArray[np.bool_]:
+def find_tissue(
+    coarse: RgbImage, white: Vector, glass_share: float, settings: TissueSettings, pixel_size_um: float
+) -> NDArray[np.bool_]:
     """Tell tissue from empty glass in a coarse picture.
 
-    Tissue absorbs. A first pass keeps what exceeds ``smallest_density``; the border then lies half-way between glass and
-    the pale quarter of that tissue, where a blurred edge crosses the true one. Lumina and gaps larger than
-    ``smallest_hole_um2`` are glass and do not count as area.
+    Tissue absorbs. A first pass keeps what exceeds the noise of the glass, and at least ``smallest_density``; the border then
+    lies half-way between glass and the palest tenth of that tissue, where a blurred edge crosses the true one. Clefts narrower
+    than twice ``bridged_um`` belong to the tissue; wider lumina and gaps are glass and do not count as area.
 
     Parameters
     ----------
@@ -78,12 +83,27 @@ def find_tissue(coarse: RgbImage, white: Vector, glass_share: float, settings: T
     if glass_share < BARE_GLASS_SHARE:
         return np.ones(density.shape, dtype=np.bool_)
     smooth = np.asarray(cv2.GaussianBlur(density, (0, 0), settings.pixel_size_um / pixel_size_um), dtype=np.float32)
-    rough = smooth > settings.smallest_density
+    below = smooth[smooth < 0]
+    noise = float(np.sqrt(np.mean(below**2))) if below.size else 0.0
+    least = max(settings.smallest_density, GLASS_NOISES * noise)
+    rough = smooth > least
     if not rough.any():
         return np.zeros(density.shape, dtype=np.bool_)
-    border = max(settings.smallest_density, 0.5 * float(np.percentile(smooth[rough], 25)))
-    mask = _drop_small(smooth > border, settings.smallest_piece_um2 / pixel_size_um**2)
+    border = max(least, 0.5 * float(np.percentile(smooth[rough], 10)))
+    mask = _bridged(smooth > border, settings.bridged_um / pixel_size_um)
+    mask = _drop_small(mask, settings.smallest_piece_um2 / pixel_size_um**2)
     return ~_drop_small(~mask, settings.smallest_hole_um2 / pixel_size_um**2)
+
+
+def _bridged(mask: NDArray[np.bool_], radius_px: float) -> NDArray[np.bool_]:
+    """Close clefts; a straight outer border stays where it is."""
+    radius = round(radius_px)
+    if radius < 1:
+        return mask
+    disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    padded = np.pad(mask.astype(np.uint8), radius, mode="edge")  # the picture's edge is no border of tissue
+    closed = np.asarray(cv2.morphologyEx(padded, cv2.MORPH_CLOSE, disk), dtype=np.bool_)
+    return closed[radius:-radius, radius:-radius]
 
 
 def _drop_small(mask: NDArray[np.bool_], smallest_px: float) -> NDArray[np.bool_]:
@@ -95,4 +115,5 @@ def _drop_small(mask: NDArray[np.bool_], smallest_px: float) -> NDArray[np.bool_
         keep[edge] = True
     keep[0] = False
     assert count == len(keep)
-    return keep[found]
+    kept: NDArray[np.bool_] = keep[found]
+    return kept

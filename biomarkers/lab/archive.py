@@ -144,32 +144,41 @@ def named(folder: LabFolder, owner: str, files: dict[str, str]) -> Iterator[Path
         shutil.rmtree(place, ignore_errors=True)
 
 
-def put_away(dropped: Path, target_folder: Path) -> str:
+def put_away(dropped: Path, target_folder: Path, *, why: BiomarkersError | None = None) -> str:
     """Move a dropped file into a folder, never over another; return the name it got there.
 
     A second file of the same name gets a suffix. Safe to call again after a crash at any point.
+
+    Parameters
+    ----------
+    why
+        For quarantine: what the note beside the file says. It is there before the file leaves its inbox.
     """
     target_folder.mkdir(parents=True, exist_ok=True)
     for name in _candidates(dropped.name):
         target = target_folder / name
-        try:
-            os.link(dropped, target, follow_symlinks=False)
-        except FileExistsError:
-            if dropped.samefile(target):  # linked before a crash, not yet removed
-                dropped.unlink()
-                return name
+        if not _linked(dropped, target):
             continue
-        except OSError:
-            # No hard links on this file system, or another file system: claim the name, then move over the claim.
-            if not _claim(target):
-                continue
+        if why is not None:
+            write_reason(target_folder, name, why)
+        if target.samefile(dropped):
+            dropped.unlink()
+        else:  # only the name was claimed
             shutil.move(dropped, target)
-            sync_folder(target_folder)
-            return name
-        dropped.unlink()
         sync_folder(target_folder)
         return name
     raise AssertionError("there are endless names")
+
+
+def _linked(dropped: Path, target: Path) -> bool:
+    """Give the file a second name, or claim that name where there are no hard links; False where another file has it."""
+    try:
+        os.link(dropped, target, follow_symlinks=False)
+    except FileExistsError:
+        return target.samefile(dropped)  # linked before a crash, not yet removed
+    except OSError:
+        return _claim(target)
+    return True
 
 
 def _claim(target: Path) -> bool:

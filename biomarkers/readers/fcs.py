@@ -6,6 +6,7 @@ contradicts itself it is read the one way that fits, with a finding, or refused;
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import isfinite
@@ -31,6 +32,9 @@ LONGEST_KEYWORD = 512
 
 CHUNK_EVENTS = 1 << 16
 """Events decoded at a time where they must be unpacked, so that memory stays near that of the result."""
+
+CHANNEL_KEYWORD = re.compile(r"\$?P\d+")
+"""Keywords that describe one channel; what matters of them is in the channels."""
 
 SPILLOVER_KEYWORDS = ("$SPILLOVER", "SPILLOVER", "$SPILL", "SPILL")
 """Where a spillover matrix is found: by FCS 3.1, then as other software writes it."""
@@ -109,8 +113,7 @@ def _read(file: BinaryIO, name: str) -> Acquisition:
         keywords={
             key: value
             for key, value in layout.keywords.items()
-            if len(value) <= LONGEST_KEYWORD and not key.removeprefix("$").startswith("P") | (key in SPILLOVER_KEYWORDS)
-            or key in ("$PROJ", "$PAR")
+            if len(value) <= LONGEST_KEYWORD and not CHANNEL_KEYWORD.match(key)
         },
         acquired_at=_acquired_at(layout.keywords),
         findings=(*findings, *odd, *trouble),
@@ -139,7 +142,9 @@ def _parameters(keywords: Mapping[str, str], name: str) -> tuple[_Parameter, ...
             parameters.append(_parameter(keywords, number))
         except ValueError as error:
             faults.append(
-                Fault(where=f"{where[:-1]}, channel {number:03d}.", what=f"{error}.", remedy="Export the file again as FCS 3.1.")
+                Fault(
+                    where=f"{where[:-1]}, channel {number:03d}.", what=f"{error}.", remedy="Export the file again as FCS 3.1."
+                )
             )
     detectors = [parameter.detector.casefold() for parameter in parameters]
     faults.extend(

@@ -22,7 +22,7 @@ from biomarkers.study.definition import Analyte
 class _Soluble:
     """An analyte before treatment, and what multiplies it afterwards.
 
-    ``spread`` and ``within`` are standard deviations of the natural logarithm, between subjects and between one subject's visits.
+    ``spread`` and ``within`` are standard deviations of the natural logarithm: between subjects, and between visits of one.
     """
 
     median: float
@@ -99,7 +99,9 @@ class _Effect:
 def _effect(subject: SimulatedSubject, visit: str, baseline: str) -> _Effect:
     treated = visit != baseline
     progressing = visit in {"PROGRESSION", "END_OF_TREATMENT"}
-    return _Effect(is_treated=treated, is_responding=treated and subject.responds and not progressing, is_progressing=progressing)
+    return _Effect(
+        is_treated=treated, is_responding=treated and subject.responds and not progressing, is_progressing=progressing
+    )
 
 
 def concentration(subject: SimulatedSubject, analyte: Analyte, visit: str, *, baseline: str, draw: str, seed: int) -> float:

@@ -53,7 +53,9 @@ def with_incidents(
         lambda one: one.material is Material.PLASMA and is_later(one) and (one.subject_id, one.visit) in clear,
         lambda one: replace(one, label="", is_touched=True),
     )
-    befallen = _befall(befallen, rng, LATE_SHARE, lambda one: not one.is_tissue and is_later(one) and _could_be_late(one), _late)
+    befallen = _befall(
+        befallen, rng, LATE_SHARE, lambda one: not one.is_tissue and is_later(one) and _could_be_late(one), _late
+    )
     befallen = _befall(
         befallen,
         rng,

@@ -118,7 +118,9 @@ def morning(rng: Generator) -> time:
 
 
 def _tissue(subject_id: str, visit: Visit, material: Material, when: date, rng: Generator) -> Collection:
-    taken = when - timedelta(days=int(rng.integers(30, 420))) if visit.is_baseline else when + timedelta(days=int(rng.integers(5)))
+    taken = (
+        when - timedelta(days=int(rng.integers(30, 420))) if visit.is_baseline else when + timedelta(days=int(rng.integers(5)))
+    )
     return Collection(
         subject_id=subject_id,
         visit=visit.code,
@@ -130,9 +132,7 @@ def _tissue(subject_id: str, visit: Visit, material: Material, when: date, rng: 
     )
 
 
-def book_in(
-    definition: StudyDefinition, collections: Sequence[Collection], rng: Generator
-) -> tuple[SimulatedSpecimen, ...]:
+def book_in(definition: StudyDefinition, collections: Sequence[Collection], rng: Generator) -> tuple[SimulatedSpecimen, ...]:
     """Give accession ids to what arrived by the data cut, in the order of receipt.
 
     The order of receipt tells nothing of subject, visit or arm.

@@ -23,6 +23,9 @@ GENESIS = "0" * 64
 PROGRAM = "biomarkers"
 """The actor of what the program does by itself."""
 
+IN_PORTIONS = {"yield_per": 1000}
+"""A trail grows without end; it is read in portions, never as a whole."""
+
 Detail: TypeAlias = "dict[str, JsonValue]"
 
 
@@ -61,12 +64,16 @@ class BrokenEntry:
 class AuditVerdict:
     """What a walk along the whole chain found.
 
-    ``head`` is the last entry that was read, ``broken`` None where every entry holds.
+    ``head`` is the last entry that holds, ``broken`` the first that does not; None where all hold.
     """
 
-    entries: int
     head: AuditHead
     broken: BrokenEntry | None
+
+    @property
+    def entries(self) -> int:
+        """How many entries hold."""
+        return self.head.number
 
     @property
     def is_whole(self) -> bool:
@@ -133,18 +140,19 @@ def events(reading: Reading, *, entity: str | None = None) -> Iterator[AuditEven
     query = select(audit_event).order_by(audit_event.c.id)
     if entity is not None:
         query = query.where(audit_event.c.entity == entity)
-    for row in reading.connection.execution_options(yield_per=1000).execute(query):
-        yield AuditEvent(
-            number=row.id,
-            at=row.at,
-            actor=row.actor,
-            action=row.action,
-            entity=row.entity,
-            detail=row.detail,
-            reason=row.reason,
-            previous_hash=row.previous_hash,
-            hash=row.hash,
-        )
+    with reading.connection.execute(query, execution_options=IN_PORTIONS) as rows:
+        for row in rows:
+            yield AuditEvent(
+                number=row.id,
+                at=row.at,
+                actor=row.actor,
+                action=row.action,
+                entity=row.entity,
+                detail=row.detail,
+                reason=row.reason,
+                previous_hash=row.previous_hash,
+                hash=row.hash,
+            )
 
 
 def verify(reading: Reading, *, expected_head: AuditHead | None = None) -> AuditVerdict:
@@ -170,27 +178,29 @@ def verify(reading: Reading, *, expected_head: AuditHead | None = None) -> Audit
         columns.hash,
     ).order_by(columns.id)
     reached = AuditHead(number=0, hash=GENESIS)
-    count = 0
-    for row in reading.connection.execution_options(yield_per=1000).execute(query):
-        count += 1
-        chained = _hash(row.previous_hash, row.id, row.at, row.actor, row.action, row.entity, row.detail, row.reason)
-        fault = None
-        if row.id != reached.number + 1:
-            fault = BrokenEntry(number=reached.number + 1, what=f"it is missing: entry {row.id} follows entry {reached.number}")
-        elif row.previous_hash != reached.hash:
-            fault = BrokenEntry(number=row.id, what="it does not name the hash of the entry before it")
-        elif row.hash != chained:
-            fault = BrokenEntry(number=row.id, what="its content does not agree with its hash")
-        elif expected_head is not None and row.id == expected_head.number and row.hash != expected_head.hash:
-            fault = BrokenEntry(number=row.id, what="it is not the entry whose hash was kept outside")
-        if fault is not None:
-            return AuditVerdict(entries=count, head=reached, broken=fault)
-        reached = AuditHead(number=row.id, hash=row.hash)
+    broken: BrokenEntry | None = None
+    with reading.connection.execute(query, execution_options=IN_PORTIONS) as rows:
+        for row in rows:
+            chained = _hash(row.previous_hash, row.id, row.at, row.actor, row.action, row.entity, row.detail, row.reason)
+            if row.id != reached.number + 1:
+                missing = reached.number + 1
+                broken = BrokenEntry(number=missing, what=f"it is missing: entry {row.id} follows entry {reached.number}")
+            elif row.previous_hash != reached.hash:
+                broken = BrokenEntry(number=row.id, what="it does not name the hash of the entry before it")
+            elif row.hash != chained:
+                broken = BrokenEntry(number=row.id, what="its content does not agree with its hash")
+            elif expected_head is not None and row.id == expected_head.number and row.hash != expected_head.hash:
+                broken = BrokenEntry(number=row.id, what="it is not the entry whose hash was kept outside")
+            if broken is not None:
+                return AuditVerdict(head=reached, broken=broken)
+            reached = AuditHead(number=row.id, hash=row.hash)
     if expected_head is not None and reached.number < expected_head.number:
         cut = f"it is missing: the chain ends at {reached.number}, and was known to reach {expected_head.number}"
-        return AuditVerdict(entries=count, head=reached, broken=BrokenEntry(number=reached.number + 1, what=cut))
-    return AuditVerdict(entries=count, head=reached, broken=None)
+        broken = BrokenEntry(number=reached.number + 1, what=cut)
+    return AuditVerdict(head=reached, broken=broken)
 
 
-def _hash(previous_hash: str, number: int, at: str, actor: str, action: str, entity: str, detail: str, reason: str) -> str:
+def _hash(  # noqa: PLR0917  - the order of the arguments is the order in which they are hashed
+    previous_hash: str, number: int, at: str, actor: str, action: str, entity: str, detail: str, reason: str
+) -> str:
     return content_digest([previous_hash, number, at, actor, action, entity, detail, reason])

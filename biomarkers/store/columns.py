@@ -11,15 +11,15 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time
 
 from sqlalchemy import REAL, BigInteger, Dialect, Double, Integer, Text
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from biomarkers.provenance import JsonValue, canonical_json
 from biomarkers.study.roster import Moment
 
-REAL_NUMBER = Double().with_variant(REAL(), "sqlite")
+REAL_NUMBER: TypeEngine[float] = Double().with_variant(REAL(), "sqlite")
 """Eight bytes on both engines: PostgreSQL's own ``REAL`` has four, and a STRICT table of SQLite knows no ``DOUBLE``."""
 
-BIG_INTEGER = BigInteger().with_variant(Integer(), "sqlite")
+BIG_INTEGER: TypeEngine[int] = BigInteger().with_variant(Integer(), "sqlite")
 """Sizes in bytes and times in nanoseconds overflow PostgreSQL's four-byte integer."""
 
 

@@ -13,7 +13,6 @@ from typing import TypeVar
 from sqlalchemy import (
     CheckConstraint,
     Column,
-    Connection,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
@@ -22,7 +21,6 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
-    event,
     text,
 )
 from sqlalchemy.schema import SchemaItem
@@ -493,35 +491,3 @@ audit_event = _table(
     UniqueConstraint("previous_hash"),
     UniqueConstraint("hash"),
 )
-
-APPEND_ONLY = tuple(sorted(name for name in metadata.tables if name != job.name))
-"""Tables whose rows, once written, refuse to be changed or removed: all but the work to be done."""
-
-REFUSAL_FUNCTION = """
-CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS
-$$ BEGIN RAISE EXCEPTION 'table % is append-only', TG_TABLE_NAME; END $$
-"""
-
-
-def append_only_statements(table: str, dialect: str) -> tuple[str, ...]:
-    """Return the statements that make a table refuse UPDATE and DELETE, and TRUNCATE where the engine has it."""
-    if dialect == "sqlite":
-        return tuple(
-            f"CREATE TRIGGER {table}_refuses_{verb} BEFORE {verb.upper()} ON {table} "
-            f"BEGIN SELECT RAISE(ABORT, 'table {table} is append-only'); END"
-            for verb in ("update", "delete")
-        )
-    return (
-        f"CREATE TRIGGER {table}_refuses_change BEFORE UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION refuse_change()",
-        f"CREATE TRIGGER {table}_refuses_truncate BEFORE TRUNCATE ON {table} "
-        "FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()",
-    )
-
-
-@event.listens_for(metadata, "after_create")
-def _make_append_only(_target: MetaData, connection: Connection, **_given: object) -> None:
-    if connection.dialect.name != "sqlite":
-        connection.execute(text(REFUSAL_FUNCTION))
-    for table in APPEND_ONLY:
-        for statement in append_only_statements(table, connection.dialect.name):
-            connection.execute(text(statement))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import date, time
 from enum import StrEnum
 
-from biomarkers.results import Finding, Severity
+from biomarkers.results import Finding, Severity, finding_codes
 from biomarkers.study.definition import UNSUMMARISED_VISITS, Material, StudyDefinition
 from biomarkers.study.roster import Moment, Roster, Specimen, Subject
 from biomarkers.study.schedule import ScheduledVisit, study_day, subject_schedule
@@ -64,6 +64,11 @@ class Alignment:
     findings: tuple[Finding, ...]
     collected_on: date
     note: str
+
+    @property
+    def finding_codes(self) -> str:
+        """Codes of the findings, joined by ``;``, as the timepoint table shows them."""
+        return finding_codes(self.findings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,174 @@
+"""Commands about a whole laboratory: init, ingest, status, demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from biomarkers.cli.output import print_json, print_table, say
+
+if TYPE_CHECKING:
+    from biomarkers.laboratory import Laboratory, LabStatus
+    from flows.steps import SweepReport
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("init")(init)
+    app.command("ingest")(ingest)
+    app.command("status")(status)
+    app.command("demo")(demo)
+
+
+def init(
+    lab: Path = typer.Argument(..., help="The folder to make."),
+    *,
+    study: Path | None = typer.Option(None, "--study", help="A study.toml; the packaged study if left out.", dir_okay=False),
+) -> None:
+    """Make a laboratory's folder."""
+    from biomarkers.laboratory import create_laboratory
+
+    with create_laboratory(lab, study=study) as laboratory:
+        say(f"Laboratory for study '{laboratory.definition.study.id}' made in {laboratory.folder.root}.")
+        say(f"Drop files into {laboratory.folder.root / 'inbox'}, then run: biomarkers ingest {lab}")
+
+
+def ingest(
+    lab: Path = typer.Argument(..., help="The laboratory's folder."),
+    files: list[Path] = typer.Argument(None, help="Only these files of its inboxes.", exists=True, dir_okay=False),
+    *,
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
+) -> None:
+    """Take what lies in the inboxes: one sweep, now. Ends with 1 when a file was quarantined."""
+    from biomarkers.laboratory import open_lab
+
+    with open_lab(lab) as laboratory:
+        _require_in_inbox(laboratory, files or [])
+        report = sweep_once(laboratory, files or [])
+    if as_json:
+        print_json(
+            {
+                "files": [
+                    {
+                        "name": file.name,
+                        "assay": file.assay,
+                        "state": file.state,
+                        "what": file.reason.what,
+                        "where": file.reason.where,
+                        "remedy": file.reason.remedy,
+                    }
+                    for file in report.files
+                ],
+                "faults": list(report.faults),
+            }
+        )
+    else:
+        _print_report(report)
+    if report.faults:
+        raise typer.Exit(3)
+    if any(file.state == "quarantined" for file in report.files):
+        raise typer.Exit(1)
+
+
+def _require_in_inbox(laboratory: Laboratory, files: list[Path]) -> None:
+    inbox = (laboratory.folder.root / "inbox").resolve()
+    outside = [str(file) for file in files if inbox not in file.resolve().parents]
+    if outside:
+        raise typer.BadParameter(
+            f"{', '.join(outside)} lies outside {inbox}. The folder says which assay a file is of: drop it into an inbox first."
+        )
+
+
+def sweep_once(laboratory: Laboratory, files: list[Path]) -> SweepReport:
+    """Run one sweep with a progress bar; starts a Prefect server where none runs."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from flows.server import prefect_server
+    from flows.watching import settled_files
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar, ThreadPoolExecutor(1) as aside:
+        line = bar.add_task("waiting for files to settle", total=None)
+        settling = aside.submit(settled_files, laboratory, files)
+        with prefect_server(laboratory.folder):
+            # Prefect reads its settings from the environment when it is imported, which the server has set by now.
+            from flows.sweep import run_sweep
+
+            taken = settling.result()
+            bar.update(line, description=f"{len(taken)} files", total=len(taken) or 1)
+
+            def show(done: int, known: int, text: str) -> None:
+                bar.update(line, completed=done, total=known, description=text)
+
+            return run_sweep(laboratory, taken, show)
+
+
+def _print_report(report: SweepReport) -> None:
+    for file in report.files:
+        if file.state in {"quarantined", "waiting"}:
+            typer.echo(f"{file.state:12} {file.assay}/{file.name}: {file.reason.what} {file.reason.where} {file.reason.remedy}")
+    counts = {state: sum(file.state == state for file in report.files) for state in sorted({f.state for f in report.files})}
+    typer.echo(", ".join(f"{count} {state}" for state, count in counts.items()) or "Nothing lay in the inboxes.")
+    for fault in report.faults:
+        say(fault)
+
+
+def status(
+    lab: Path = typer.Argument(..., help="The laboratory's folder."),
+    *,
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
+) -> None:
+    """Tell what became of every file, what waits and for what, what is due and missing."""
+    from biomarkers.laboratory import open_lab
+
+    with open_lab(lab) as laboratory:
+        found = laboratory.status()
+    if as_json:
+        print_json(_status_document(found))
+        return
+    rows = [(file.state, file.assay, file.name, file.what, file.remedy) for file in found.files]
+    print_table(["state", "assay", "file", "what happened", "what to do"], rows, title="Files")
+    needed = [(due.subject_id, due.visit, due.assay, due.status) for due in found.due if due.status in {"missing", "pending"}]
+    print_table(["subject", "visit", "assay", "status"], needed, title="\nDue and not there")
+    for specimen in found.waiting_specimens:
+        typer.echo(f"Specimen waits for a person: {specimen}")
+
+
+def _status_document(found: LabStatus) -> dict[str, list[dict[str, str | None]]]:
+    return {
+        "files": [
+            {
+                "name": file.name,
+                "assay": file.assay,
+                "state": file.state,
+                "what": file.what,
+                "where": file.where,
+                "remedy": file.remedy,
+                "sha256": file.sha256,
+                "received_at": None if file.received_at is None else file.received_at.isoformat(),
+            }
+            for file in found.files
+        ],
+        "due": [
+            {"subject_id": due.subject_id, "visit": due.visit, "assay": due.assay, "status": due.status} for due in found.due
+        ],
+        "waiting_specimens": [{"what": specimen} for specimen in found.waiting_specimens],
+    }
+
+
+def demo(
+    lab: Path = typer.Argument(Path("demo-lab"), help="The folder to make; remade if a demo made it."),
+    *,
+    subjects: int = typer.Option(12, "--subjects", min=3, help="How many subjects to simulate."),
+    seed: int = typer.Option(1, "--seed", min=0, help="The same seed gives the same study."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
+) -> None:
+    """Simulate a study, ingest its files, print the timepoint table and how close it came to the truth."""
+    from biomarkers.cli.demonstration import run_demo
+
+    raise typer.Exit(run_demo(lab, subjects=subjects, seed=seed, as_json=as_json))

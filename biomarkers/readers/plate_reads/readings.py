@@ -1,0 +1,75 @@
+"""What a reader wrote into one well: a number, or a word that is none.
+
+Knows numbers with decimal point and comma, and the words of plate-reader software. Must not know where on the plate it is.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from biomarkers.elisa.plate import WellFlag
+
+_NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
+_STARRED = re.compile(r"\*\s*(?P<number>[^*]+?)\s*\*?")
+_ABOVE = re.compile(r">\s*(max|[\d.,]+)", re.IGNORECASE)
+
+OVERFLOW_WORDS = frozenset(
+    {"ovrflw", "overflow", "over", "ovr", "ovfl", "#sat", "sat", "saturated", "+++", "++++", "+++++", "inf"}
+)
+"""The reader saw less light than it can measure: the response is above all it can tell, which is not the same as no reading."""
+
+MASKED_WORDS = frozenset({"masked", "mask", "excluded", "flagged out"})
+
+MISSING_WORDS = frozenset(
+    {"", "-", "--", "---", "nan", "n/a", "na", "#n/a", "missed", "missing", "path?", "range?", "error", "err", "none"}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """One well's text understood; ``value`` and ``flag`` as in :class:`biomarkers.elisa.plate.WellRead`."""
+
+    value: float | None
+    flag: WellFlag
+
+
+def parse_reading(text: str) -> Reading | None:
+    """Understand a well's text; None where it is neither a number nor a word any reader writes.
+
+    Examples
+    --------
+    >>> parse_reading("0,123")
+    Reading(value=0.123, flag='')
+    >>> parse_reading("OVRFLW")
+    Reading(value=None, flag='overflow')
+    >>> parse_reading("*0.512*")
+    Reading(value=0.512, flag='masked')
+    >>> parse_reading("STD1") is None
+    True
+    """
+    text = text.strip()
+    number = parse_number(text)
+    if number is not None:
+        return Reading(value=number, flag="")
+    word = text.casefold()
+    if word in MISSING_WORDS or (word and set(word) == {"?"}):
+        return Reading(value=None, flag="missing")
+    if word in OVERFLOW_WORDS or _ABOVE.fullmatch(text):
+        return Reading(value=None, flag="overflow")
+    if word in MASKED_WORDS:
+        return Reading(value=None, flag="masked")
+    starred = _STARRED.fullmatch(text)
+    if starred and parse_number(starred["number"]) is not None:
+        return Reading(value=parse_number(starred["number"]), flag="masked")
+    return None
+
+
+def parse_number(text: str) -> float | None:
+    """Read a finite number with decimal point or decimal comma; None where the text is none. No thousands separators."""
+    text = text.strip()
+    if not _NUMBER.fullmatch(text):
+        return None
+    number = float(text.replace(",", "."))
+    return number if math.isfinite(number) else None

@@ -1,0 +1,257 @@
+"""The timepoint table as SQL: the view ``timepoint``, and the same question for any date.
+
+Knows the tables of the store and the rules of ``biomarkers.timepoints``, whose rows it gives bit for bit. Must not know an arm.
+Change both together; the tests hold one against the other on both engines.
+"""
+
+from __future__ import annotations
+
+from string import Template
+from typing import Literal, TypeAlias
+
+from biomarkers.timepoints.alignment import Status
+from biomarkers.timepoints.change import BASELINE_VISIT, MATRIX_CHANGED, UNIT_CHANGED
+
+Dialect: TypeAlias = Literal["sqlite", "postgresql"]
+
+VIEW_NAME = "timepoint"
+
+_TODAY: dict[Dialect, str] = {
+    "sqlite": "date('now')",
+    "postgresql": "to_char(timezone('UTC', now()), 'YYYY-MM-DD')",
+}
+"""Today in UTC, as the Python side has it."""
+
+_AS_OF = "CAST(:as_of AS TEXT)"
+
+_BYTE_ORDER: dict[Dialect, str] = {"sqlite": "", "postgresql": ' COLLATE "C"'}
+"""SQLite compares text by its bytes, as Python does; PostgreSQL must be told, or the server's language decides."""
+
+_TRUTH: dict[Dialect, str] = {"sqlite": "in_window", "postgresql": "CAST(CAST(in_window AS INTEGER) AS BOOLEAN)"}
+"""SQLite has no truth values: there ``in_window`` is 0 or 1."""
+
+_POSITION: dict[Dialect, str] = {"sqlite": "instr", "postgresql": "strpos"}
+
+_MERGED_CODES: dict[Dialect, str] = {
+    # A running concatenation over a window has a defined order in SQLite, which a plain group_concat has not.
+    "sqlite": """(
+        SELECT group_concat(code, ';') OVER (ORDER BY code)
+        FROM (
+            SELECT DISTINCT value AS code
+            FROM json_each('["' || replace($codes, ';', '","') || '"]')
+            WHERE value <> ''
+        ) AS split
+        ORDER BY code DESC
+        LIMIT 1
+    )""",
+    "postgresql": """(
+        SELECT string_agg(code, ';' ORDER BY code COLLATE "C")
+        FROM (SELECT DISTINCT unnest(string_to_array($codes, ';')) AS code) AS split
+        WHERE code <> ''
+    )""",
+}
+
+_QUERY = Template("""
+WITH
+latest AS (
+    SELECT max(id) AS set_id FROM alignment_set
+),
+cell AS (
+    SELECT due_cell.*, CAST(due_cell.hidden AS INTEGER) AS is_hidden
+    FROM due_cell JOIN latest ON latest.set_id = due_cell.set_id
+),
+specimen AS (
+    SELECT alignment.*
+    FROM alignment JOIN latest ON latest.set_id = alignment.set_id
+    WHERE CAST(alignment.chosen AS INTEGER) = 1
+      AND alignment.visit IS NOT NULL
+      AND alignment.collected_on <= $as_of
+      AND alignment.subject_id NOT IN (SELECT cell.subject_id FROM cell WHERE cell.is_hidden = 1)
+),
+received AS (
+    SELECT cell.subject_id, cell.visit, cell.measurand, min(specimen.accession_id$byte_order) AS accession_id
+    FROM cell JOIN specimen ON specimen.subject_id = cell.subject_id AND specimen.visit = cell.visit
+    WHERE $position(';' || cell.materials || ';', ';' || specimen.material || ';') > 0
+    GROUP BY cell.subject_id, cell.visit, cell.measurand
+),
+firsts AS (
+    SELECT analysis.run_id, min(analysis.id) AS first_id FROM analysis GROUP BY analysis.run_id
+),
+entry AS (
+    SELECT
+        cell.subject_id, cell.visit, cell.visit_number, '' AS unplanned_specimen, cell.measurand, cell.assay,
+        cell.unit AS due_unit, cell.window_last, cell.not_expected_from, cell.is_hidden,
+        specimen.accession_id, specimen.material, specimen.collected_on, specimen.study_day, specimen.days_from_target,
+        specimen.in_window, specimen.finding_codes AS specimen_codes,
+        CAST(NULL AS TEXT) AS result_id, 0 AS evaluable, CAST(NULL AS DOUBLE PRECISION) AS value,
+        CAST(NULL AS TEXT) AS comparator, CAST(NULL AS TEXT) AS unit, CAST(NULL AS DOUBLE PRECISION) AS lower,
+        CAST(NULL AS DOUBLE PRECISION) AS upper, CAST(NULL AS TEXT) AS denominator, CAST(NULL AS INTEGER) AS n_replicates,
+        CAST(NULL AS TEXT) AS run_id, CAST(NULL AS TEXT) AS source_sha256, '' AS result_codes,
+        9 AS standing, 0 AS run_order
+    FROM cell
+    LEFT JOIN received
+        ON received.subject_id = cell.subject_id AND received.visit = cell.visit AND received.measurand = cell.measurand
+    LEFT JOIN specimen ON specimen.accession_id = received.accession_id
+    UNION ALL
+    SELECT
+        specimen.subject_id, specimen.visit, specimen.visit_number,
+        CASE WHEN specimen.visit_number IS NULL THEN specimen.collected_on || ' ' || specimen.accession_id ELSE '' END,
+        result.measurand, result.assay,
+        NULL, NULL, NULL, 0,
+        specimen.accession_id, specimen.material, specimen.collected_on, specimen.study_day, specimen.days_from_target,
+        specimen.in_window, specimen.finding_codes,
+        result.result_id, CAST(result.evaluable AS INTEGER),
+        CASE WHEN CAST(result.evaluable AS INTEGER) = 1 THEN result.value END,
+        CASE WHEN CAST(result.evaluable AS INTEGER) = 1 THEN result.comparator END, result.unit,
+        CASE WHEN CAST(result.evaluable AS INTEGER) = 1 THEN result.lower END,
+        CASE WHEN CAST(result.evaluable AS INTEGER) = 1 THEN result.upper END,
+        result.denominator, result.n_replicates, result.run_id, analysis.source_sha256s, result.finding_codes,
+        CASE WHEN decided.decision = 'reportable' THEN 0 ELSE 1 END, firsts.first_id
+    FROM result
+    JOIN analysis ON analysis.analysis_id = result.analysis_id
+    JOIN firsts ON firsts.run_id = result.run_id
+    JOIN specimen ON specimen.accession_id = result.accession_id
+    LEFT JOIN (
+        SELECT disposition.result_id, disposition.decision
+        FROM disposition
+        WHERE disposition.id = (SELECT max(later.id) FROM disposition AS later WHERE later.result_id = disposition.result_id)
+    ) AS decided ON decided.result_id = result.result_id
+    WHERE NOT EXISTS (SELECT 1 FROM supersession WHERE supersession.old_analysis_id = analysis.analysis_id)
+      AND COALESCE(decided.decision, '') NOT IN ('repeated', 'excluded')
+),
+ranked AS (
+    SELECT
+        entry.*,
+        max(entry.due_unit) OVER (
+            PARTITION BY entry.subject_id, entry.visit, entry.unplanned_specimen, entry.measurand
+        ) AS unit_when_due,
+        row_number() OVER (
+            PARTITION BY entry.subject_id, entry.visit, entry.unplanned_specimen, entry.measurand
+            ORDER BY entry.standing, entry.evaluable DESC, entry.run_order, entry.result_id$byte_order
+        ) AS place
+    FROM entry
+),
+judged AS (
+    SELECT
+        ranked.*,
+        CASE
+            WHEN result_id IS NOT NULL AND evaluable = 0 THEN '$not_evaluable'
+            WHEN result_id IS NOT NULL AND comparator = '<' THEN '$below_range'
+            WHEN result_id IS NOT NULL AND comparator = '>' THEN '$above_range'
+            WHEN result_id IS NOT NULL THEN '$measured'
+            WHEN is_hidden = 1 THEN '$not_expected'
+            WHEN accession_id IS NOT NULL THEN '$pending'
+            WHEN not_expected_from <= $as_of THEN '$not_expected'
+            WHEN window_last IS NULL OR $as_of <= window_last THEN '$not_yet_due'
+            ELSE '$missing'
+        END AS status
+    FROM ranked
+    WHERE place = 1
+),
+with_baseline AS (
+    SELECT
+        judged.*,
+        max(CASE WHEN visit = '$baseline' THEN value END) OVER course AS baseline_value,
+        max(CASE WHEN visit = '$baseline' AND value IS NOT NULL THEN comparator END) OVER course AS baseline_comparator,
+        max(CASE WHEN visit = '$baseline' AND value IS NOT NULL THEN unit END) OVER course AS baseline_unit,
+        max(CASE WHEN visit = '$baseline' AND value IS NOT NULL THEN material END) OVER course AS baseline_material,
+        max(CASE WHEN visit = '$baseline' AND value IS NOT NULL THEN collected_on END) OVER course AS baseline_collected_on,
+        max(CASE WHEN visit = '$baseline' AND value IS NOT NULL THEN run_id END) OVER course AS run_of_baseline
+    FROM judged
+    WINDOW course AS (PARTITION BY subject_id, measurand)
+),
+met AS (
+    SELECT
+        with_baseline.*,
+        CASE
+            WHEN value IS NOT NULL AND visit <> '$baseline' AND baseline_collected_on <= collected_on THEN 1 ELSE 0
+        END AS has_baseline
+    FROM with_baseline
+),
+compared AS (
+    SELECT
+        met.*,
+        CASE WHEN has_baseline = 1 AND material = baseline_material AND unit = baseline_unit THEN 1 ELSE 0 END AS comparable,
+        CASE WHEN has_baseline = 1 AND material <> baseline_material THEN '$matrix_changed' ELSE '' END AS matrix_code,
+        CASE WHEN has_baseline = 1 AND unit <> baseline_unit THEN '$unit_changed' ELSE '' END AS unit_code
+    FROM met
+),
+told AS (
+    SELECT
+        compared.*,
+        COALESCE(specimen_codes, '') || ';' || result_codes || ';' || matrix_code || ';' || unit_code AS codes,
+        CASE WHEN comparable = 1 AND comparator = '' AND baseline_comparator = '' THEN 1 ELSE 0 END AS exact,
+        CASE WHEN comparable = 1 AND (comparator <> '' OR baseline_comparator <> '') THEN 1 ELSE 0 END AS bounded,
+        CASE WHEN comparator = '<' THEN CAST(0 AS DOUBLE PRECISION) ELSE value END AS possible_least,
+        CASE WHEN comparator <> '>' THEN value END AS possible_greatest,
+        CASE WHEN baseline_comparator = '<' THEN CAST(0 AS DOUBLE PRECISION) ELSE baseline_value END AS baseline_least,
+        CASE WHEN baseline_comparator <> '>' THEN baseline_value END AS baseline_greatest
+    FROM compared
+)
+SELECT
+    (SELECT name FROM definition WHERE kind = 'study' ORDER BY id DESC LIMIT 1) AS study_id,
+    subject_id,
+    visit,
+    visit_number,
+    study_day,
+    days_from_target,
+    $in_window AS in_window,
+    assay,
+    measurand,
+    status,
+    value,
+    comparator,
+    CASE WHEN unit <> '' THEN unit ELSE unit_when_due END AS unit,
+    lower,
+    upper,
+    denominator,
+    CASE WHEN comparable = 1 AND baseline_comparator = '' THEN baseline_value END AS baseline,
+    CASE WHEN exact = 1 THEN value - baseline_value END AS change,
+    CASE
+        WHEN exact = 1 AND baseline_value > 0
+        THEN CAST(100 AS DOUBLE PRECISION) * (value - baseline_value) / baseline_value
+    END AS percent_change,
+    CASE WHEN bounded = 1 THEN possible_least - baseline_greatest END AS change_bound_lower,
+    CASE WHEN bounded = 1 THEN possible_greatest - baseline_least END AS change_bound_upper,
+    n_replicates,
+    CASE WHEN codes = ';;;' THEN '' ELSE $merged_codes END AS findings,
+    accession_id,
+    run_id,
+    CASE WHEN comparable = 1 THEN run_of_baseline END AS baseline_run_id,
+    result_id,
+    source_sha256
+FROM told
+ORDER BY
+    subject_id$byte_order, visit_number NULLS LAST, visit$byte_order, unplanned_specimen$byte_order,
+    assay$byte_order, measurand$byte_order
+""")
+
+
+def timepoint_query(dialect: Dialect) -> str:
+    """Return the SELECT that gives the timepoint table as of the day bound to ``:as_of`` (ISO 8601 text)."""
+    return _select(dialect, _AS_OF)
+
+
+def create_view_sql(dialect: Dialect) -> str:
+    """Return the statement that makes the view ``timepoint``, which holds for the current day in UTC."""
+    return f"CREATE VIEW {VIEW_NAME} AS {_select(dialect, _TODAY[dialect])}"
+
+
+def drop_view_sql() -> str:
+    """Return the statement that removes the view, so that a revision can make a newer one."""
+    return f"DROP VIEW IF EXISTS {VIEW_NAME}"
+
+
+def _select(dialect: Dialect, as_of: str) -> str:
+    words = {status.name.lower(): status.value for status in Status}
+    return _QUERY.substitute(
+        words,
+        as_of=as_of,
+        byte_order=_BYTE_ORDER[dialect],
+        position=_POSITION[dialect],
+        in_window=_TRUTH[dialect],
+        merged_codes=Template(_MERGED_CODES[dialect]).substitute(codes="told.codes"),
+        baseline=BASELINE_VISIT,
+        matrix_changed=MATRIX_CHANGED,
+        unit_changed=UNIT_CHANGED,
+    )

@@ -1,0 +1,44 @@
+"""Acquisitions: an FCS file, from the inbox to recorded results.
+
+Knows in which order files are taken. Must not compute, parse or know SQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from biomarkers.lab.inbox import DroppedFile
+from biomarkers.store.results import is_recorded
+from flows import steps
+from flows.acquisition_work import AcquisitionWork, analyse_fcs_file
+from flows.settings import lab_task
+from flows.steps import Held
+from flows.work import WorkFile
+
+
+@lab_task("acquisitions")
+async def acquisitions(groups: Sequence[Sequence[DroppedFile]]) -> None:
+    """Take FCS files: gate each and record what the study reports."""
+    with steps.working(steps.hold(files) for files in groups) as held_groups:
+        new = [one for held in held_groups for one in held if not _is_known(one)]
+        async for number, outcome in steps.each(analyse_fcs_file, [_work(one) for one in new]):
+            steps.settle([new[number]], outcome, reason="")
+
+
+def _is_known(held: Held) -> bool:
+    with steps.bench().laboratory.database.read() as reading:
+        known = is_recorded(reading, sha256=held.sha256)
+    if known:
+        steps.seen(held, "These bytes are recorded already.")
+    return known
+
+
+def _work(held: Held) -> AcquisitionWork:
+    laboratory = steps.bench().laboratory
+    return AcquisitionWork(
+        folder=laboratory.folder,
+        file=WorkFile(name=held.file.name, sha256=held.sha256),
+        definition=laboratory.definition,
+        specimens=steps.specimens(),
+        computed_at=steps.now(),
+    )

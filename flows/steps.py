@@ -1,0 +1,477 @@
+"""What every flow shares: the bench a sweep works at, holding and admitting files, and settling what became of them.
+
+Knows the life of a dropped file between inbox and done or quarantine. Must not compute, parse or know SQL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import multiprocessing
+import os
+import socket
+import threading
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from multiprocessing.connection import wait as wait_for
+from pathlib import Path
+from typing import TypeAlias, TypeVar
+
+from biomarkers.errors import BiomarkersError, StoreError, WaitingForFileError
+from biomarkers.lab import archive
+from biomarkers.lab.inbox import DroppedFile, scan
+from biomarkers.laboratory import Laboratory
+from biomarkers.provenance import utc_now
+from biomarkers.store import jobs, sources
+from biomarkers.store.database import Transaction
+from biomarkers.store.jobs import Job, JobState, LeaseLostError, Reason
+from biomarkers.store.results import record_analysis
+from biomarkers.store.study_lists import current_roster
+from flows.work import Analysed, Outcome, Refused, Specimens
+
+LEASE = timedelta(minutes=10)
+"""How long a file is held without a sign of life before another worker may take it."""
+
+POISON_ATTEMPTS = 3
+"""A file that ended its process this often is quarantined instead of tried again."""
+
+Work = TypeVar("Work")
+Done = TypeVar("Done")
+
+Progress: TypeAlias = Callable[[int, int, str], None]
+"""Called with files done, files known, and what was just done."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A dropped file whose lease this worker holds and whose bytes are in the archive."""
+
+    file: DroppedFile
+    job: Job
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileOutcome:
+    """What became of one file in this sweep."""
+
+    name: str
+    assay: str
+    state: str
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepReport:
+    """What one sweep did, and faults of our own."""
+
+    files: tuple[FileOutcome, ...]
+    faults: tuple[str, ...]
+
+    def count(self, state: JobState) -> int:
+        """How many files came to a state."""
+        return sum(file.state == state.value for file in self.files)
+
+
+@dataclass(slots=True, kw_only=True)
+class Bench:
+    """Where one sweep works: the laboratory, who works, and the processes that compute."""
+
+    laboratory: Laboratory
+    owner: str
+    progress: Progress
+    executor: Executor
+    known: int = 0
+    outcomes: list[FileOutcome] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+    def renew_executor(self) -> None:
+        """Take a fresh pool of processes in place of one whose process died."""
+        self.executor.shutdown(wait=False, cancel_futures=True)
+        self.executor = _pool(1)
+
+    def count(self, file: DroppedFile, state: JobState, reason: Reason) -> None:
+        """Count what became of a file and tell who watches."""
+        self.outcomes.append(FileOutcome(name=file.name, assay=file.kind, state=state.value, reason=reason))
+        done = len(self.outcomes)
+        self.progress(done, max(self.known, done), f"{state.value} {file.name}")
+
+
+_BENCH: ContextVar[Bench] = ContextVar("bench")
+
+
+def bench() -> Bench:
+    """Return the bench of the flow that runs; tasks exchange ids and records, and find the rest here."""
+    return _BENCH.get()
+
+
+@contextmanager
+def at_bench(laboratory: Laboratory, progress: Progress) -> Iterator[Bench]:
+    """Set up a bench for one flow run, and clear it away."""
+    processes = laboratory.settings.compute.processes or os.cpu_count() or 1
+    made = Bench(laboratory=laboratory, owner=owner_name(), progress=progress, executor=_pool(processes))
+    token = _BENCH.set(made)
+    try:
+        yield made
+    finally:
+        _BENCH.reset(token)
+        made.executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _pool(processes: int) -> Executor:
+    context = multiprocessing.get_context("forkserver")
+    return ProcessPoolExecutor(processes, mp_context=context, initializer=_end_with_parent)
+
+
+def _end_with_parent() -> None:
+    """Let a computing process end when the one that uses it is killed; it would wait for work for ever otherwise."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        wait_for([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def owner_name() -> str:
+    """Name this worker so that others can tell whether it still lives: host, process, and when the process began."""
+    pid = os.getpid()
+    return f"{socket.gethostname()}/{pid}/{_began(pid)}"
+
+
+def is_dead(owner: str) -> bool:
+    """Whether an owner is known to be no more; of another host's processes nothing is known, their lease decides."""
+    host, _, rest = owner.partition("/")
+    pid, _, began = rest.partition("/")
+    return host == socket.gethostname() and pid.isdigit() and _began(int(pid)) != began
+
+
+def _began(pid: int) -> str:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] == "Z" else fields[19]
+
+
+def mend() -> None:
+    """Finish what a killed sweep left: leases of the dead, files committed but not moved, half-copied bytes."""
+    at = bench()
+    database, folder = at.laboratory.database, at.laboratory.folder
+    with database.write() as transaction:
+        for owner in {job.owner for job in jobs.in_state(transaction, state=JobState.RUNNING)}:
+            if is_dead(owner):
+                jobs.release_of_owner(transaction, owner=owner)
+        jobs.release_expired(transaction, now=utc_now())
+        left = jobs.unacknowledged(transaction)
+    for job in left:
+        _put_away(job)
+    living = {int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
+    archive.remove_leftovers(folder, is_alive=living)
+
+
+def dropped_files() -> tuple[DroppedFile, ...]:
+    """Scan the inboxes."""
+    laboratory = bench().laboratory
+    return scan(laboratory.folder, laboratory.settings)
+
+
+def inbox_name(file: DroppedFile) -> str:
+    """Name a file below its inbox, with the instrument's subfolder."""
+    return f"{file.instrument}/{file.name}" if file.instrument else file.name
+
+
+def hold(files: Iterable[DroppedFile]) -> tuple[Held, ...]:
+    """Take the lease of each file and copy its bytes into the archive; files others hold are passed over.
+
+    A file that cannot be taken in stays where it is if the reason may pass, and is quarantined otherwise.
+    """
+    held = []
+    for file in files:
+        job = _claim(file)
+        if job is None:
+            continue
+        try:
+            admitted = archive.admit(bench().laboratory.folder, file.path)
+        except BiomarkersError as error:
+            _not_admitted(job, error)
+            continue
+        with bench().laboratory.database.write() as transaction:
+            sources.register(
+                transaction,
+                sha256=admitted.sha256,
+                size=admitted.size,
+                assay=file.kind,
+                kind="dropped",
+                name=file.name,
+                received_at=job.received_at,
+            )
+        one = Held(file=file, job=job, sha256=admitted.sha256)
+        if job.attempts > POISON_ATTEMPTS:
+            quarantine(one, _poison(job))
+        else:
+            held.append(one)
+    return tuple(held)
+
+
+def _claim(file: DroppedFile) -> Job | None:
+    at = bench()
+    now = utc_now()
+    with at.laboratory.database.write() as transaction:
+        job = jobs.enqueue(
+            transaction,
+            assay=file.kind,
+            name=inbox_name(file),
+            size=file.size,
+            mtime_ns=file.mtime_ns,
+            received_at=now,
+        )
+        return jobs.claim(transaction, job_id=job.id, owner=at.owner, now=now, lease=LEASE)
+
+
+def _not_admitted(job: Job, error: BiomarkersError) -> None:
+    at = bench()
+    with at.laboratory.database.write() as transaction:
+        if error.is_transient:
+            jobs.wait(transaction, job_id=job.id, owner=at.owner, reason=Reason.of(error))
+        else:
+            jobs.finish(
+                transaction,
+                job_id=job.id,
+                owner=at.owner,
+                state=JobState.QUARANTINED,
+                finished_at=utc_now(),
+                reason=Reason.of(error),
+            )
+    if not error.is_transient:
+        _put_away(_job(job.id))
+
+
+def _poison(job: Job) -> BiomarkersError:
+    return StoreError(
+        what=f"The program ended {POISON_ATTEMPTS} times while it worked on this file.",
+        where=f"File '{job.name}'.",
+        remedy="Check the file with the instrument's software; report it if it is sound.",
+    )
+
+
+def finished(
+    held: Sequence[Held], state: JobState, *, write: Callable[[Transaction], None] | None = None, reason: Reason | None = None
+) -> None:
+    """Commit what became of files in one transaction with what they led to, then move them out of the inbox."""
+    at = bench()
+    now = utc_now()
+    with at.laboratory.database.write() as transaction:
+        if write is not None:
+            write(transaction)
+        for one in held:
+            jobs.finish(
+                transaction,
+                job_id=one.job.id,
+                owner=at.owner,
+                state=state,
+                finished_at=now,
+                sha256=one.sha256,
+                reason=reason or Reason(),
+            )
+    for one in held:
+        _put_away(_job(one.job.id))
+        at.count(one.file, state, reason or Reason())
+
+
+def seen(one: Held, what: str) -> None:
+    """Note another sighting of bytes whose result is recorded; nothing else changes."""
+    finished([one], JobState.SEEN, reason=Reason(what=what, where=f"File '{one.file.name}'.", remedy="Nothing to do."))
+
+
+def quarantine(one: Held, error: BiomarkersError) -> None:
+    """Put a file into quarantine with the note beside it."""
+    finished([one], JobState.QUARANTINED, reason=Reason.of(error))
+
+
+def waiting(one: Held, error: BiomarkersError) -> None:
+    """Leave a file in its inbox until what it needs is there."""
+    at = bench()
+    with at.laboratory.database.write() as transaction:
+        jobs.wait(transaction, job_id=one.job.id, owner=at.owner, reason=Reason.of(error), sha256=one.sha256)
+    at.count(one.file, JobState.WAITING, Reason.of(error))
+
+
+def _job(job_id: int) -> Job:
+    with bench().laboratory.database.read() as reading:
+        return jobs.get(reading, job_id=job_id)
+
+
+def _put_away(job: Job) -> None:
+    """Move a finished drop out of the inbox, and note that it left; safe to repeat."""
+    laboratory = bench().laboratory
+    dropped = laboratory.folder.inbox(job.assay) / job.name
+    settled = job.settled_name
+    if _is_still(dropped, job):
+        error = BiomarkersError(what=job.what, where=job.where, remedy=job.remedy)
+        settled = archive.put_away(dropped, _target(job), why=error if job.state is JobState.QUARANTINED else None)
+    with laboratory.database.write() as transaction:
+        jobs.acknowledge(transaction, job_id=job.id, settled_name=settled, acknowledged_at=utc_now())
+
+
+def _is_still(dropped: Path, job: Job) -> bool:
+    """Whether the file in the inbox is the one the job is about, and not a newer one of the same name."""
+    try:
+        status = dropped.lstat()
+    except FileNotFoundError:
+        return False
+    return (status.st_size, status.st_mtime_ns) == (job.size, job.mtime_ns)
+
+
+def _target(job: Job) -> Path:
+    folder = bench().laboratory.folder
+    if job.state is JobState.QUARANTINED:
+        return folder.quarantine(job.assay)
+    finished_at: datetime = job.finished_at or job.received_at
+    return folder.done / f"{finished_at:%Y}" / f"{finished_at:%m}"
+
+
+def retry(error_kind: str, why: str) -> int:
+    """Put quarantined files whose reason may be gone back into their inbox; return how many."""
+    laboratory = bench().laboratory
+    with laboratory.database.read() as reading:
+        candidates = [job for job in jobs.in_state(reading, state=JobState.QUARANTINED) if job.error_kind == error_kind]
+    count = 0
+    for job in candidates:
+        place = laboratory.folder.quarantine(job.assay)
+        name = job.settled_name or Path(job.name).name
+        resting, back = place / name, laboratory.folder.inbox(job.assay) / job.name
+        if not _is_still(resting, job) or back.exists():
+            continue
+        # The file first: if this stops between the two, the next scan finds it as a new drop.
+        resting.rename(back)
+        (place / f"{name}.reason.txt").unlink(missing_ok=True)
+        with laboratory.database.write() as transaction, contextlib.suppress(StoreError):
+            jobs.requeue(transaction, job_id=job.id, at=utc_now(), reason=why)
+        count += 1
+    return count
+
+
+def grouped(held: Iterable[Held], key: Callable[[Held], str]) -> Mapping[str, tuple[Held, ...]]:
+    """Group held files by a key, in order."""
+    groups: dict[str, list[Held]] = {}
+    for one in held:
+        groups.setdefault(key(one), []).append(one)
+    return {name: tuple(group) for name, group in groups.items()}
+
+
+def now() -> datetime:
+    """Return the moment that results computed now are stamped with."""
+    return utc_now()
+
+
+def place_name() -> str:
+    """Name a folder for archived files that this process alone works on."""
+    return f"{os.getpid()}-{uuid.uuid4().hex}"
+
+
+def specimens() -> Specimens:
+    """Return what the analysis of a file may know of the specimen list as it stands."""
+    with bench().laboratory.database.read() as reading:
+        roster = current_roster(reading)
+    return Specimens(material_by_accession={name: found.material for name, found in roster.specimens.items()})
+
+
+@contextmanager
+def working(groups: Iterable[tuple[Held, ...]]) -> Iterator[tuple[tuple[Held, ...], ...]]:
+    """Keep the leases of groups of held files while they are worked on, and let go of what is left undone."""
+    held = tuple(groups)
+    keeper = _Keeper([one for group in held for one in group])
+    with keeper:
+        yield held
+
+
+class _Keeper:
+    """Renews leases in the background; a sign of life does not wait for the arithmetic."""
+
+    def __init__(self, held: Sequence[Held]) -> None:
+        self._held = held
+        self._stop = threading.Event()
+        self._at = bench()
+        self._thread = threading.Thread(target=self._keep, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        with self._at.laboratory.database.write() as transaction:
+            for one in self._held:
+                with contextlib.suppress(LeaseLostError):
+                    jobs.release(transaction, job_id=one.job.id, owner=self._at.owner)
+
+    def _keep(self) -> None:
+        while not self._stop.wait(LEASE.total_seconds() / 4):
+            with self._at.laboratory.database.write() as transaction:
+                for one in self._held:
+                    with contextlib.suppress(LeaseLostError):  # already finished, or taken over
+                        jobs.extend(transaction, job_id=one.job.id, owner=self._at.owner, now=utc_now(), lease=LEASE)
+
+
+async def one(function: Callable[[Work], Done], work: Work) -> Done:
+    """Compute one thing in the executor."""
+    return await asyncio.wrap_future(bench().executor.submit(function, work))
+
+
+async def each(function: Callable[[Work], Done], works: Sequence[Work]) -> AsyncIterator[tuple[int, Done]]:
+    """Compute many things in the executor; gives number and outcome in the order given, so that recording has an order.
+
+    Where a process dies of a file, those not done are computed again one at a time; a file that kills its process alone is
+    left for a later sweep, counted as tried.
+    """
+    executor = bench().executor
+    futures = [asyncio.wrap_future(executor.submit(function, work)) for work in works]
+    broken = False
+    for number, (work, future) in enumerate(zip(works, futures, strict=True)):
+        try:
+            yield number, await future
+        except BrokenProcessPool:
+            if not broken:
+                bench().renew_executor()
+            broken = True
+            try:
+                yield number, await one(function, work)
+            except BrokenProcessPool:
+                bench().faults.append("A computing process died; the file it worked on is tried again by the next sweep.")
+                bench().renew_executor()
+
+
+def settle(held: Sequence[Held], outcome: Outcome, *, reason: str) -> None:
+    """Commit an outcome: results and files together, or quarantine for the files at fault and waiting for the others."""
+    if isinstance(outcome, Analysed):
+        finished(held, JobState.RECORDED, write=lambda transaction: _record(transaction, outcome, reason))
+        return
+    for one_file in held:
+        if one_file.file.name in outcome.files:
+            quarantine(one_file, outcome.error)
+        else:
+            waiting(one_file, _waits_for_the_other(one_file, outcome))
+
+
+def _record(transaction: Transaction, outcome: Analysed, reason: str) -> None:
+    for analysis in outcome.analyses:
+        record_analysis(transaction, analysis, reason=reason, recorded_at=utc_now())
+
+
+def _waits_for_the_other(one_file: Held, outcome: Refused) -> BiomarkersError:
+    names = ", ".join(f"'{name}'" for name in outcome.files)
+    return WaitingForFileError(
+        what=f"The file is sound, but {names}, which belongs to it, was quarantined.",
+        where=f"File '{one_file.file.name}'.",
+        remedy=f"Mend {names} and drop it again.",
+    )

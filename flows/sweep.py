@@ -1,0 +1,73 @@
+"""One flow run a sweep: study files first, then settled files to their stages.
+
+A table of contents: each file's life is composed in the module of its kind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+
+from biomarkers.lab.folders import STUDY_INBOX
+from biomarkers.lab.inbox import DroppedFile, by_stem
+from biomarkers.laboratory import Laboratory
+from biomarkers.results import Assay
+from flows import steps
+from flows.cytometry import acquisitions
+from flows.elisa import plates
+from flows.ihc import slides
+from flows.settings import lab_flow, lab_task
+from flows.steps import Progress, SweepReport
+from flows.study import study_files
+
+CHUNK_GROUPS = 32
+"""Files of one task: enough to keep the processes busy, few enough that a lease is not held for long before work begins."""
+
+STAGES = {Assay.ELISA.value: plates, Assay.CYTOMETRY.value: acquisitions, Assay.IHC.value: slides}
+
+
+@lab_task("mend")
+async def mended() -> None:
+    """Finish what an interrupted sweep left, and take note of a changed study definition."""
+    steps.mend()
+    steps.bench().laboratory.note_definition()
+
+
+@lab_flow("sweep")
+async def _sweep(files: Sequence[DroppedFile]) -> None:
+    await mended()
+    lists = [file for file in files if file.kind == STUDY_INBOX]
+    if lists and await study_files(lists):
+        steps.retry("UnknownAccessionError", "A new list of the study was recorded.")
+        files = [*files, *_brought_back(files)]
+    for kind, stage in STAGES.items():
+        groups = by_stem(file for file in files if file.kind == kind)
+        for chunk in _chunks(groups.values()):
+            await stage(chunk)
+
+
+def run_sweep(laboratory: Laboratory, files: Iterable[DroppedFile], progress: Progress) -> SweepReport:
+    """Run one sweep over settled files, with the Prefect server the environment names.
+
+    Raises
+    ------
+    BiomarkersError
+        What is transient and did not pass, or forbids any work. Files not yet taken wait in their inboxes.
+    """
+    with steps.at_bench(laboratory, progress) as bench:
+        chosen = tuple(files)
+        bench.known = len(chosen)
+        asyncio.run(_sweep(chosen))
+        return SweepReport(files=tuple(bench.outcomes), faults=tuple(bench.faults))
+
+
+def _brought_back(files: Iterable[DroppedFile]) -> Iterator[DroppedFile]:
+    known = {file.path for file in files}
+    return (file for file in steps.dropped_files() if file.path not in known and file.kind != STUDY_INBOX)
+
+
+def _chunks(groups: Iterable[Sequence[DroppedFile]]) -> Iterator[list[Sequence[DroppedFile]]]:
+    waiting = iter(groups)
+    while chunk := list(islice(waiting, CHUNK_GROUPS)):
+        yield chunk

@@ -1,0 +1,354 @@
+"""The SQL view and the Python rows are one table, on random studies with everything in them that can happen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, date, datetime, time, timedelta
+from importlib.resources import files
+from itertools import pairwise
+from random import Random
+
+import pytest
+from sqlalchemy import Connection, Engine, Table, create_engine, insert, text
+
+from biomarkers.readers.declarations import parse_declaration
+from biomarkers.results import Comparator
+from biomarkers.store import schema
+from biomarkers.store.timepoint_view import Dialect, create_view_sql, drop_view_sql, timepoint_query
+from biomarkers.study.definition import Material, Measurand, StudyDefinition
+from biomarkers.study.roster import ActualVisit, Moment, Roster, Specimen, Subject
+from biomarkers.study.schedule import shifted
+from biomarkers.study.visits import Alignment, align_specimens
+from biomarkers.timepoints.alignment import AlignedInput, Decision, Status, TimepointRow, timepoint_rows
+from biomarkers.timepoints.due import DueCell, due_cells
+
+FIRST_DOSE = date(2025, 3, 10)
+AS_OF = date(2025, 7, 1)
+NOW = datetime(2025, 7, 1, 12, tzinfo=UTC)
+LABELS = ("BASELINE", "BASELINE", "C2D1", "C2D1", "C6D1", "C6D1", "PROGRESSION", "UNSCHEDULED", "END_OF_TREATMENT", "", "C9D1")
+CODES = ("", "", "", "LONE_REPLICATE", "LONE_REPLICATE;REPLICATE_CV", "EXTRAPOLATED;OUT_OF_WINDOW", "ZONE")
+COMPARATORS: tuple[Comparator, ...] = ("", "", "", "<", ">")
+DECISIONS: tuple[Decision, ...] = ("", "", "", "", "", "reportable", "repeated", "excluded")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Analysed:
+    """A result with its analysis, current or superseded, and the decisions on it in their order."""
+
+    result: AlignedInput
+    analysis_id: str
+    superseded_by: str
+    decisions: tuple[Decision, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomStudy:
+    alignments: tuple[Alignment, ...]
+    due: tuple[DueCell, ...]
+    analysed: tuple[Analysed, ...]
+
+    def rows(self, as_of: date) -> tuple[TimepointRow, ...]:
+        current = [one.result for one in self.analysed if not one.superseded_by]
+        return timepoint_rows("targeting-atr-sts", self.alignments, self.due, current, as_of=as_of)
+
+
+@pytest.fixture(scope="module")
+def definition() -> StudyDefinition:
+    """The packaged study, with kynurenine from plasma or serum so that a matrix can change."""
+    packaged = (files("biomarkers.study") / "targeting_atr_sts.toml").read_text(encoding="utf-8")
+    serum_too = packaged.replace('materials = ["PLASMA"]', 'materials = ["PLASMA", "SERUM"]', 1)
+    return parse_declaration(serum_too, StudyDefinition, name="study.toml")
+
+
+def random_roster(rng: Random, n_subjects: int) -> Roster:
+    subjects: dict[str, Subject] = {}
+    visits: dict[tuple[str, str], ActualVisit] = {}
+    specimens: dict[str, Specimen] = {}
+    for number in range(1, n_subjects + 1):
+        subject_id = f"S{number:04d}"
+        start = FIRST_DOSE + timedelta(days=rng.randrange(-20, 60))
+
+        def some_day(share: float, start: date = start) -> date | None:
+            return start + timedelta(days=rng.randrange(1, 130)) if rng.random() < share else None
+
+        subjects[subject_id] = Subject(
+            subject_id=subject_id,
+            site="LONDON",
+            treatment_start=None if rng.random() < 0.1 else Moment(day=start, time=rng.choice([None, time(10)])),
+            progression_date=some_day(0.4),
+            off_study_date=some_day(0.2),
+            death_date=some_day(0.1),
+            consent_withdrawn_on=some_day(0.08),
+        )
+        for visit, day in (("C2D1", 21), ("C6D1", 105)):
+            if rng.random() < 0.3:
+                actual = rng.choice([None, start + timedelta(days=day + rng.randrange(-4, 15))])
+                visits[subject_id, visit] = ActualVisit(subject_id=subject_id, visit=visit, actual_date=actual)
+        for _ in range(rng.randrange(0, 22)):
+            accession_id = f"ATR-{len(specimens) + 1:06d}"
+            parent = rng.choice(list(specimens)) if specimens and rng.random() < 0.1 else ""
+            day = start + timedelta(days=rng.choice([-40, -3, 0, 0, 19, 21, 22, 40, 105, 107, 120]) + rng.randrange(-1, 2))
+            specimens[accession_id] = Specimen(
+                accession_id=accession_id,
+                subject_id=rng.choice([subject_id] * 30 + ["S9999"]),
+                material=rng.choice([*Material, *[Material.PLASMA] * 8]),
+                collected_at=Moment(day=day, time=rng.choice([None, time(8), time(11)])),
+                nominal_visit=rng.choice(LABELS),
+                parent_accession_id=parent,
+            )
+    return Roster(subjects=subjects, specimens=specimens, visits=visits)
+
+
+def random_results(rng: Random, definition: StudyDefinition, roster: Roster) -> Iterator[Analysed]:
+    """Runs of one to eight specimens each, some measured again in a later run, some analysed again."""
+    order = 0
+    accessions = sorted(roster.specimens)
+    # Few measurands, so that many have a baseline to be compared with.
+    measurands = [one for one in definition.measurands if one.code in {"KYN", "IL6", "CD4_PCT_T", "CD8_HSCORE"}]
+    for run in range(len(accessions) * 2):
+        measurand = rng.choice(measurands)
+        chosen = rng.sample(accessions, k=min(len(accessions), rng.randrange(1, 9)))
+        analyses = [f"a-{run}-{version}" for version in range(rng.choice([1, 1, 1, 2, 3]))]
+        order += 1
+        for analysis_id, newer in pairwise([*analyses, ""]):
+            for accession_id in chosen:
+                decisions = tuple(rng.choice(DECISIONS) for _ in range(rng.randrange(0, 3)))
+                given = tuple(decision for decision in decisions if decision)
+                result = random_result(rng, measurand, accession_id, run, order, f"{analysis_id}-{accession_id}")
+                result = replace(result, disposition=given[-1] if given else "")
+                yield Analysed(result=result, analysis_id=analysis_id, superseded_by=newer, decisions=given)
+
+
+def random_result(rng: Random, measurand: Measurand, accession_id: str, run: int, order: int, name: str) -> AlignedInput:
+    evaluable = rng.random() > 0.1
+    value = rng.choice([0.0, rng.uniform(0, 1), rng.lognormvariate(3, 2), float(rng.randrange(1, 100))])
+    comparator = rng.choice(COMPARATORS)
+    return AlignedInput(
+        accession_id=accession_id,
+        assay=measurand.assay,
+        measurand=measurand.code,
+        value=value if evaluable else None,
+        comparator=comparator if evaluable else "",
+        unit=rng.choice([measurand.unit] * 20 + ["mg/mL"]) if evaluable else rng.choice(["", measurand.unit]),
+        lower=value * 0.9 if evaluable and not comparator else None,
+        upper=value * 1.1 if evaluable and not comparator and rng.random() < 0.9 else None,
+        denominator=rng.choice(["", "live lymphocytes"]),
+        n_replicates=rng.choice([None, 2, 20_000]),
+        evaluable=evaluable,
+        finding_codes=rng.choice(CODES),
+        run_id=f"run-{run}",
+        result_id=f"r-{name}",
+        source_sha256s=f"{run:064x};{run + 1:064x}",
+        order=order,
+    )
+
+
+def random_study(definition: StudyDefinition, seed: int, n_subjects: int) -> RandomStudy:
+    rng = Random(seed)  # noqa: S311  - no secret, a reproducible study
+    roster = random_roster(rng, n_subjects)
+    analysed: dict[tuple[str, str], Analysed] = {}
+    for one in random_results(rng, definition, roster):
+        analysed[one.analysis_id, one.result.accession_id] = one
+    return RandomStudy(
+        alignments=align_specimens(definition, roster),
+        due=due_cells(definition, roster),
+        analysed=tuple(analysed.values()),
+    )
+
+
+def fill(connection: Connection, study: RandomStudy, set_ids: Sequence[int] = (1, 2)) -> None:
+    """Write a study as the store lays it out; an older alignment set holds other things, which must not show."""
+    put(connection, schema.definition, definition_row())
+    for set_id in set_ids:
+        put(connection, schema.alignment_set, {"id": set_id, "recorded_at": NOW, "digest": str(set_id)})
+        is_old = set_id != max(set_ids)
+        for alignment in study.alignments:
+            put(connection, schema.alignment, alignment_row(set_id, alignment, is_old=is_old))
+        for cell in study.due:
+            put(connection, schema.due_cell, due_row(set_id, cell, is_old=is_old))
+    recorded: set[str] = set()
+    # The latest version of an analysis is recorded last, and must keep the place of its run.
+    for one in sorted(study.analysed, key=lambda one: (one.analysis_id.count("-0") == 0, one.result.order, one.analysis_id)):
+        if one.analysis_id not in recorded:
+            recorded.add(one.analysis_id)
+            put(connection, schema.analysis, analysis_row(one))
+        put(connection, schema.result, result_row(one))
+        for decision in one.decisions:
+            put(connection, schema.disposition, disposition_row(one, decision))
+    for old, new in sorted({(one.analysis_id, one.superseded_by) for one in study.analysed if one.superseded_by}):
+        row = {"old_analysis_id": old, "new_analysis_id": new, "reason": "recomputed", "recorded_at": NOW}
+        put(connection, schema.supersession, row)
+
+
+def put(connection: Connection, table: Table, row: Mapping[str, object]) -> None:
+    connection.execute(insert(table).values(**row))
+
+
+def definition_row() -> dict[str, object]:
+    return {"kind": "study", "name": "targeting-atr-sts", "sha256": "0" * 64, "content": "{}", "recorded_at": NOW}
+
+
+def alignment_row(set_id: int, alignment: Alignment, *, is_old: bool) -> dict[str, object]:
+    return {
+        "set_id": set_id,
+        "accession_id": alignment.accession_id,
+        "subject_id": alignment.subject_id,
+        "material": alignment.material.value,
+        "visit": "C2D1" if is_old else alignment.visit,
+        "visit_number": 2 if is_old else alignment.visit_number,
+        "rule": alignment.rule.value,
+        "study_day": alignment.study_day,
+        "days_from_target": alignment.days_from_target,
+        "in_window": None if alignment.in_window is None else int(alignment.in_window),
+        "chosen": 1 if is_old else int(alignment.chosen),
+        "finding_codes": alignment.finding_codes,
+        "collected_on": alignment.collected_on,
+        "note": alignment.note,
+    }
+
+
+def due_row(set_id: int, cell: DueCell, *, is_old: bool) -> dict[str, object]:
+    return {
+        "set_id": set_id,
+        "subject_id": cell.subject_id,
+        "visit": cell.visit,
+        "visit_number": cell.visit_number,
+        "assay": cell.assay.value,
+        "measurand": cell.measurand,
+        "unit": cell.unit,
+        "materials": ";".join(cell.materials),
+        "window_first": cell.window_first,
+        "window_last": cell.window_last,
+        "target_date": cell.target_date,
+        "not_expected_from": cell.not_expected_from,
+        "not_expected_reason": cell.not_expected_reason,
+        "hidden": 1 if is_old else int(cell.hidden),
+    }
+
+
+def analysis_row(one: Analysed) -> dict[str, object]:
+    return {
+        "analysis_id": one.analysis_id,
+        "content_id": one.analysis_id,
+        "run_id": one.result.run_id,
+        "assay": one.result.assay.value,
+        "name": one.result.run_id,
+        "acquired_at": "",
+        "instrument_sha256": "0" * 64,
+        "source_sha256s": one.result.source_sha256s,
+        "provenance": {},
+        "parameters": "{}",
+        "software": "biomarkers",
+        "finding_codes": "",
+        "recorded_at": NOW,
+        "reason": "",
+        "more": {},
+    }
+
+
+def result_row(one: Analysed) -> dict[str, object]:
+    result = one.result
+    taken_from_result = (
+        *("accession_id", "measurand", "value", "comparator", "unit", "lower", "upper"),
+        *("denominator", "n_replicates", "finding_codes", "run_id", "result_id"),
+    )
+    return {
+        **{name: getattr(result, name) for name in taken_from_result},
+        "analysis_id": one.analysis_id,
+        "ordinal": 0,
+        "assay": result.assay.value,
+        "level": 0.95,
+        "evaluable": int(result.evaluable),
+    }
+
+
+def disposition_row(one: Analysed, decision: Decision) -> dict[str, object]:
+    return {
+        "result_id": one.result.result_id,
+        "decision": decision,
+        "reason": "decided",
+        "decided_by": "tester",
+        "decided_at": NOW,
+    }
+
+
+def asked(connection: Connection, dialect: Dialect, as_of: date) -> list[dict[str, object]]:
+    answer = connection.execute(text(timepoint_query(dialect)), {"as_of": as_of.isoformat()})
+    return [dict(row) for row in answer.mappings()]
+
+
+def as_sql_gives(row: TimepointRow, dialect: Dialect) -> dict[str, object]:
+    given = {field.name: getattr(row, field.name) for field in fields(row)}
+    if dialect == "sqlite" and row.in_window is not None:
+        given["in_window"] = int(row.in_window)
+    return given
+
+
+def assert_same(found: Sequence[Mapping[str, object]], rows: Sequence[TimepointRow], dialect: Dialect) -> None:
+    expected = [as_sql_gives(row, dialect) for row in rows]
+    assert len(found) == len(expected)
+    for got, wanted in zip(found, expected, strict=True):
+        assert list(got.items()) == list(wanted.items())
+        assert [type(value) for value in got.values()] == [type(value) for value in wanted.values()]
+    # Equality takes 0.0 and -0.0 for one number; their text does not.
+    assert repr([list(row.values()) for row in found]) == repr([list(row.values()) for row in expected])
+
+
+@pytest.fixture
+def sqlite() -> Iterator[Engine]:
+    engine = create_engine("sqlite://")
+    schema.metadata.create_all(engine)
+    yield engine
+    engine.dispose()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_query_gives_the_rows_of_python_bit_for_bit_on_any_date_in_sqlite(
+    definition: StudyDefinition, sqlite: Engine, seed: int
+) -> None:
+    study = random_study(definition, seed, n_subjects=8)
+    with sqlite.begin() as connection:
+        fill(connection, study)
+        for as_of in (AS_OF, AS_OF - timedelta(days=60), date(2025, 1, 1), date(2026, 1, 1)):
+            assert_same(asked(connection, "sqlite", as_of), study.rows(as_of), "sqlite")
+
+
+def test_the_random_studies_hold_everything_that_can_happen(definition: StudyDefinition) -> None:
+    rows = [row for seed in range(8) for row in random_study(definition, seed, n_subjects=8).rows(AS_OF)]
+    assert {row.status for row in rows} == {status.value for status in Status}
+    assert {row.visit for row in rows} == {visit for visit in LABELS if visit not in {"", "C9D1"}}
+    for code in ("MATRIX_CHANGED", "UNIT_CHANGED", "OUT_OF_WINDOW", "BASELINE_TIME_ASSUMED"):
+        assert any(code in row.findings.split(";") for row in rows), code
+    for column in ("change", "percent_change", "change_bound_lower", "change_bound_upper", "baseline_run_id"):
+        assert sum(getattr(row, column) is not None for row in rows) > 5, column
+    assert any(row.change is not None and row.percent_change is None for row in rows), "a baseline of zero"
+    assert any(row.baseline_run_id and row.baseline is None for row in rows), "a censored baseline"
+
+
+def test_the_view_holds_for_today_in_utc(definition: StudyDefinition, sqlite: Engine) -> None:
+    study = random_study(definition, seed=1, n_subjects=3)
+    with sqlite.begin() as connection:
+        fill(connection, study)
+        # A database that trusts no schema must still answer: the view may use nothing that is refused there.
+        connection.exec_driver_sql("PRAGMA trusted_schema=OFF")
+        connection.exec_driver_sql(create_view_sql("sqlite"))
+        before = datetime.now(UTC).date()
+        found = [dict(row) for row in connection.execute(text("SELECT * FROM timepoint")).mappings()]
+        after = datetime.now(UTC).date()
+        assert before == after or shifted(before, 1) == after
+        wanted = study.rows(before)
+        assert_same(found, wanted, "sqlite")
+        connection.exec_driver_sql(drop_view_sql())
+
+
+def test_an_empty_store_gives_an_empty_table_with_the_columns_of_python(sqlite: Engine) -> None:
+    with sqlite.begin() as connection:
+        answer = connection.execute(text(timepoint_query("sqlite")), {"as_of": "2025-07-01"})
+        assert list(answer.keys()) == [field.name for field in fields(TimepointRow)]
+        assert answer.all() == []
+
+
+def test_no_column_of_the_view_knows_an_arm() -> None:
+    for dialect in ("sqlite", "postgresql"):
+        assert " arm" not in create_view_sql(dialect).lower()
