@@ -6,7 +6,6 @@ time, and nothing of the laboratory is lost. Does not import Prefect itself, so 
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import json
 import os
@@ -29,6 +28,9 @@ STARTUP_SECONDS = 180.0
 """A server on a loaded machine was seen to need 75 seconds."""
 
 STOP_SECONDS = 10.0
+
+_OWN_SERVERS: dict[int, subprocess.Popen[bytes]] = {}
+"""Servers this process started, so that their end can be waited for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +148,7 @@ def _start(folder: LabFolder, *, lasting: bool) -> Announcement:
             start_new_session=True,
             env={**os.environ, **environment(folder)},
         )
+    _OWN_SERVERS[process.pid] = process
     announced = Announcement(url=url, pid=process.pid, lasting=lasting)
     announced.write(home / "server.json")
     deadline = time.monotonic() + STARTUP_SECONDS
@@ -222,8 +225,9 @@ def _is_prefect(pid: int) -> bool:
 
 
 def _is_gone(pid: int) -> bool:
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)  # our own child leaves a zombie otherwise
+    own = _OWN_SERVERS.get(pid)
+    if own is not None:
+        return own.poll() is not None
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] == "Z"
     except OSError:

@@ -340,12 +340,12 @@ def _target(job: Job) -> Path:
     return folder.done / f"{finished_at:%Y}" / f"{finished_at:%m}"
 
 
-def retry(error_kind: str, why: str) -> int:
-    """Put quarantined files whose reason may be gone back into their inbox; return how many."""
+def retry(error_kind: str, why: str) -> tuple[DroppedFile, ...]:
+    """Put quarantined files whose reason may be gone back into their inbox; return them as they lie there."""
     laboratory = bench().laboratory
     with laboratory.database.read() as reading:
         candidates = [job for job in jobs.in_state(reading, state=JobState.QUARANTINED) if job.error_kind == error_kind]
-    count = 0
+    back_again: set[Path] = set()
     for job in candidates:
         place = laboratory.folder.quarantine(job.assay)
         name = job.settled_name or Path(job.name).name
@@ -357,8 +357,8 @@ def retry(error_kind: str, why: str) -> int:
         (place / f"{name}.reason.txt").unlink(missing_ok=True)
         with laboratory.database.write() as transaction, contextlib.suppress(StoreError):
             jobs.requeue(transaction, job_id=job.id, at=utc_now(), reason=why)
-        count += 1
-    return count
+        back_again.add(back)
+    return tuple(file for file in dropped_files() if file.path in back_again)
 
 
 def grouped(held: Iterable[Held], key: Callable[[Held], str]) -> Mapping[str, tuple[Held, ...]]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 from biomarkers.lab.folders import STUDY_INBOX
-from biomarkers.lab.inbox import DroppedFile, by_stem
+from biomarkers.lab.inbox import DroppedFile, by_stem, stem
 from biomarkers.laboratory import Laboratory
 from biomarkers.results import Assay
 from flows import steps
@@ -39,8 +39,7 @@ async def _sweep(files: Sequence[DroppedFile]) -> None:
     await mended()
     lists = [file for file in files if file.kind == STUDY_INBOX]
     if lists and await study_files(lists):
-        steps.retry("UnknownAccessionError", "A new list of the study was recorded.")
-        files = [*files, *_brought_back(files)]
+        files = [*files, *_together(steps.retry("UnknownAccessionError", "A new list of the study was recorded."), files)]
     for kind, stage in STAGES.items():
         groups = by_stem(file for file in files if file.kind == kind)
         for chunk in _chunks(groups.values()):
@@ -62,9 +61,12 @@ def run_sweep(laboratory: Laboratory, files: Iterable[DroppedFile], progress: Pr
         return SweepReport(files=tuple(bench.outcomes), faults=tuple(bench.faults))
 
 
-def _brought_back(files: Iterable[DroppedFile]) -> Iterator[DroppedFile]:
-    known = {file.path for file in files}
-    return (file for file in steps.dropped_files() if file.path not in known and file.kind != STUDY_INBOX)
+def _together(back: Iterable[DroppedFile], taken: Iterable[DroppedFile]) -> Iterator[DroppedFile]:
+    """Add to files brought back those of their name that waited for them; a plate map comes back to its export."""
+    known = {file.path for file in taken}
+    names = {(file.kind, stem(file.name)) for file in back}
+    waiting = (file for file in steps.dropped_files() if (file.kind, stem(file.name)) in names)
+    return (file for file in waiting if file.path not in known)
 
 
 def _chunks(groups: Iterable[Sequence[DroppedFile]]) -> Iterator[list[Sequence[DroppedFile]]]:

@@ -5,11 +5,12 @@ Knows how a gating is shown on a terminal and as JSON. Must not know how it is d
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from biomarkers.cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
     from biomarkers.cytometry.analysis import PopulationRecord
@@ -36,41 +37,27 @@ def gate(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,  # noqa: FBT002  - a command-line switch
 ) -> None:
     """Gate one FCS file and print its populations with frequencies, intervals and findings."""
-    from biomarkers.cytometry.analysis import population_records  # noqa: PLC0415  - keeps the command line quick to start
-    from biomarkers.cytometry.gating import gate_acquisition  # noqa: PLC0415  - keeps the command line quick to start
-    from biomarkers.readers.fcs import read_fcs  # noqa: PLC0415  - keeps the command line quick to start
+    from biomarkers.cytometry.analysis import population_records
+    from biomarkers.cytometry.gating import gate_acquisition
+    from biomarkers.readers.fcs import read_fcs
 
     template = _panel(panel)
     gated = gate_acquisition(read_fcs(file), template)
     records = population_records(gated)
     if membership is not None:
-        _write_membership(gated, membership)
+        from biomarkers.readers.memberships import write_membership
+
+        write_membership(membership, gated.membership)
     if as_json:
-        typer.echo(json.dumps(_document(gated, records), ensure_ascii=False, indent=2, allow_nan=False))
+        print_json(_document(gated, records))
     else:
         _show(gated, records)
 
 
 def _panel(name: str) -> Panel:
-    from biomarkers.readers.panels import packaged_panel, read_panel  # noqa: PLC0415  - keeps the command line quick to start
+    from biomarkers.readers.panels import packaged_panel, read_panel
 
     return read_panel(Path(name)) if name.endswith(".toml") else packaged_panel(name)
-
-
-def _write_membership(gated: Gating, path: Path) -> None:
-    import pyarrow as pa  # noqa: PLC0415  - keeps the command line quick to start
-    from pyarrow import parquet  # noqa: PLC0415  - keeps the command line quick to start
-
-    from biomarkers.errors import SourceFileError  # noqa: PLC0415  - keeps the command line quick to start
-
-    try:
-        parquet.write_table(pa.table({name: pa.array(members) for name, members in gated.membership.items()}), path)
-    except OSError as error:
-        raise SourceFileError(
-            what=f"The membership cannot be written: {error.strerror or error}.",
-            where=f"File '{path}'.",
-            remedy="Choose a folder that exists and that this account may write to.",
-        ) from error
 
 
 def _document(gated: Gating, records: tuple[PopulationRecord, ...]) -> JsonValue:
@@ -110,31 +97,21 @@ def _finding(finding: Finding) -> JsonValue:
 
 
 def _show(gated: Gating, records: tuple[PopulationRecord, ...]) -> None:
-    from rich.console import Console  # noqa: PLC0415  - keeps the command line quick to start
-    from rich.table import Table  # noqa: PLC0415  - keeps the command line quick to start
-    from rich.text import Text  # noqa: PLC0415  - keeps the command line quick to start
-
-    table = Table(title=f"{gated.acquisition}: {gated.event_count} events, panel {gated.panel.name}", title_justify="left")
-    table.add_column("population")
-    table.add_column("of")
-    for heading in ("count", "%", "95 % limits", "quality"):
-        table.add_column(heading, justify="right")
-    table.add_column("findings")
-    for record in records:
-        shown = record.reportable and record.frequency_percent is not None
-        table.add_row(
-            record.name,
-            record.denominator,
-            str(record.count),
-            f"{record.frequency_percent:.2f}" if shown and record.frequency_percent is not None else "not reportable",
-            f"{record.lower:.2f} to {record.upper:.2f}"
-            if shown and record.lower is not None and record.upper is not None
-            else "",
-            "" if record.quality is None else f"{record.quality:.2f}",
-            ", ".join(sorted({finding.code for finding in record.findings})),
-        )
-    Console().print(table)
-    talk = Console(stderr=True)
-    said = dict.fromkeys((*gated.findings, *(finding for record in records for finding in record.findings)))
-    for finding in said:
-        talk.print(Text(f"{finding.severity.value} {finding.code}: {finding.where} {finding.message} {finding.remedy}"))
+    print_table(
+        ["population", "of", "count", "percent", "lower", "upper", "quality", "findings"],
+        [
+            [
+                record.name,
+                record.denominator,
+                record.count,
+                # A number that must not leave the laboratory is not shown to people either.
+                *([record.frequency_percent, record.lower, record.upper] if record.reportable else ["-", "-", "-"]),
+                record.quality,
+                ", ".join(sorted({finding.code for finding in record.findings})),
+            ]
+            for record in records
+        ],
+        title=f"{gated.acquisition}: {gated.event_count} events, panel {gated.panel.name}",
+    )
+    for finding in dict.fromkeys((*gated.findings, *(finding for record in records for finding in record.findings))):
+        say(f"{finding.severity.value} {finding.code}: {finding.where} {finding.message} {finding.remedy}")

@@ -18,7 +18,7 @@ MARGIN_PERCENT = 5.0
 """Events on a detector's upper margin above which it is flagged; a common laboratory limit, to be confirmed by each site."""
 
 FEWEST_EVENTS = 1000
-"""Events below which an acquisition is flagged: at 1000 a population of 5 % rests on 50 events, the usual limit of quantification."""
+"""Events below which an acquisition is flagged: at 1000 a population of 5 % rests on 50 events, the usual least to quantify."""
 
 GAP_PERCENT = 10.0
 """Share of the acquisition time without a single event above which the flow is said to have stopped."""

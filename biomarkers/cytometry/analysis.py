@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from biomarkers.cytometry import density, gating
+from biomarkers.cytometry import cuts, density, gating
 from biomarkers.cytometry.acquisition import Acquisition
 from biomarkers.cytometry.frequencies import Spread, frequency_interval, ratio_interval, spread_of
 from biomarkers.cytometry.gating import GatedPopulation, Gating, gate_acquisition
@@ -75,9 +75,9 @@ def parameters(panel: Panel) -> JsonValue:
     return {
         "panel": panel.model_dump(mode="json"),
         "fewest_counted": FEWEST_COUNTED,
-        "no_valley_quality": gating.NO_VALLEY_QUALITY,
+        "no_valley_quality": cuts.NO_VALLEY_QUALITY,
         "weak_valley_quality": gating.WEAK_VALLEY_QUALITY,
-        "borrow_below_quality": gating.BORROW_BELOW_QUALITY,
+        "borrow_below_quality": cuts.BORROW_BELOW_QUALITY,
         "least_prominence": density.LEAST_PROMINENCE,
         "density_bins": density.BINS,
         "cut_draws": density.DRAWS,
@@ -163,8 +163,8 @@ def _record(gated: Gating, population: GatedPopulation) -> PopulationRecord:
         count=population.count,
         parent_count=parent_count,
         frequency_percent=100.0 * population.count / parent_count if parent_count else None,
-        lower=interval[0] if interval else None,
-        upper=interval[1] if interval else None,
+        lower=interval.lower if interval else None,
+        upper=interval.upper if interval else None,
         median_intensity=_medians(gated, population),
         quality=population.quality,
         cuts=_named_cuts(population),
@@ -234,7 +234,8 @@ def _result(gated: Gating, measurand: PanelMeasurand, *, accession_id: str, run_
     quantity: Quantity | None = None
     interval: Interval | None = None
     if not _is_rejected(findings):
-        if bottom.count == 0 or (measurand.kind == "ratio" and top.count == 0):
+        nested = measurand.kind == "frequency" and bottom.name in gated.panel.ancestors(top.name)
+        if bottom.count == 0 or (top.count == 0 and not nested):
             empty = bottom.name if bottom.count == 0 else top.name
             findings = (
                 *findings,
@@ -247,7 +248,8 @@ def _result(gated: Gating, measurand: PanelMeasurand, *, accession_id: str, run_
                 ),
             )
         else:
-            quantity, interval = _quantify(gated, measurand, top, bottom)
+            estimate = _estimate(gated, measurand)
+            quantity, interval = estimate.quantity, estimate.interval
     return Result(
         accession_id=accession_id,
         assay=Assay.CYTOMETRY,
@@ -262,30 +264,32 @@ def _result(gated: Gating, measurand: PanelMeasurand, *, accession_id: str, run_
     )
 
 
-def _quantify(
-    gated: Gating, measurand: PanelMeasurand, top: GatedPopulation, bottom: GatedPopulation
-) -> tuple[Quantity, Interval]:
-    ratio = top.count / bottom.count
-    if measurand.kind == "frequency" and bottom.name in gated.panel.ancestors(top.name):
-        lower, upper = frequency_interval(_path(gated, top.name, bottom.name))
-        return Quantity(value=100.0 * ratio, unit="%"), Interval(lower=lower, upper=upper)
-    shared = next(
-        (
-            name
-            for name in (top.name, *gated.panel.ancestors(top.name))
-            if name in (bottom.name, *gated.panel.ancestors(bottom.name))
-        ),
-        ROOT,
-    )
-    low, high = ratio_interval(_path(gated, top.name, shared), _path(gated, bottom.name, shared))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Estimate:
+    """A number with its interval."""
+
+    quantity: Quantity
+    interval: Interval
+
+
+def _estimate(gated: Gating, measurand: PanelMeasurand) -> _Estimate:
+    top, bottom = measurand.population, measurand.denominator
+    ratio = gated.populations[top].count / gated.populations[bottom].count
+    above_top = gated.panel.ancestors(top)
+    if measurand.kind == "frequency" and bottom in above_top:
+        interval = frequency_interval(_path(gated, top, bottom))
+        return _Estimate(quantity=Quantity(value=100.0 * ratio, unit="%"), interval=interval)
+    above_bottom = (bottom, *gated.panel.ancestors(bottom))
+    shared = next((name for name in (top, *above_top) if name in above_bottom), ROOT)
     factor, unit = (100.0, "%") if measurand.kind == "frequency" else (1.0, "ratio")
-    return Quantity(value=factor * ratio, unit=unit), Interval(lower=factor * low, upper=factor * high)
+    interval = ratio_interval(_path(gated, top, shared), _path(gated, bottom, shared), factor)
+    return _Estimate(quantity=Quantity(value=factor * ratio, unit=unit), interval=interval)
 
 
 def _path(gated: Gating, name: str, above: str) -> list[Spread]:
     """Spreads of each step from a population up to, not including, one above it."""
     steps: list[Spread] = []
-    while name != above and name != ROOT:
+    while name not in (above, ROOT):
         steps.append(spread_of(gated, name))
         name = gated.populations[name].parent
     return steps

@@ -16,7 +16,7 @@ from biomarkers.cytometry.panel import Panel
 from biomarkers.results import Finding, Severity
 
 WORST_CONDITION = 1e4
-"""Condition number of a spillover matrix beyond which undoing it multiplies noise by thousands: two rows are nearly the same."""
+"""Condition number of a spillover matrix beyond which undoing it multiplies noise by thousands: two rows are nearly one."""
 
 TIED_CORRELATION = 0.3
 """Rank correlation of two markers that no cell carries together, from which they are said to be one light seen twice. CD4 and
@@ -48,7 +48,7 @@ def compensate(acquisition: Acquisition, panel: Panel, columns: Mapping[str, int
     Parameters
     ----------
     columns
-        Column by marker name, from :func:`biomarkers.cytometry.panel.match_markers`.
+        Column by marker name, from :func:`biomarkers.cytometry.markers.match_markers`.
     """
     if panel.data == "scaled" or panel.compensation == "none":
         return CompensatedEvents(values=acquisition.events, findings=())
@@ -62,7 +62,7 @@ def compensate(acquisition: Acquisition, panel: Panel, columns: Mapping[str, int
                     "COMPENSATION_MISSING",
                     where,
                     f"The file carries no usable spillover matrix and panel '{panel.name}' needs one.",
-                    'Export the file with its compensation; if the data are unmixed already, use a panel with compensation = "none".',
+                    'Export the file with its compensation; for data unmixed already use a panel with compensation = "none".',
                 ),
             ),
         )
@@ -178,8 +178,8 @@ def resolution_findings(
         _reject(
             "COMPENSATION_UNRESOLVED",
             f"Acquisition '{name}'.",
-            f"Markers that no cell carries together rise together: {', '.join(tied)}; rank correlation above {TIED_CORRELATION:g}.",
-            "Compute the compensation again from single stains of this batch, and check that the matrix belongs to these events.",
+            f"Markers that no cell carries together rise together: {', '.join(tied)}; rank correlation > {TIED_CORRELATION:g}.",
+            "Compute the compensation again from single stains of this batch; check that the matrix belongs to these events.",
         ),
     )
 

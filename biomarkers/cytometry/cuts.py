@@ -1,7 +1,7 @@
 """Where each gate of a template puts its cuts on one acquisition's events.
 
-Knows the methods: valley, shared, tail, quantile, fixed, singlet ratio, window around a seed. Must not know what a cut's quality
-means for a number, nor how populations hang together.
+Knows the methods: valley, shared, tail, quantile, fixed, singlet ratio, window around a seed. Must not know what a cut's
+quality means for a number, nor how populations hang together.
 """
 
 from __future__ import annotations
@@ -67,7 +67,6 @@ class Cut:
         at = np.float32(self.value if value is None else value)
         kept: Mask = column > at if self.sign == "+" else column <= at
         return kept
-
 
     @property
     def is_trusted(self) -> bool:

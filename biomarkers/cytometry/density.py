@@ -218,7 +218,8 @@ def tail_cut(density: Density, *, peak: int, widths: float, side: Side) -> float
     reach = int(below[0]) if below.size else int(far.size)
     # The smoothing widened the peak; variances add.
     width = max(reach**2 - density.bandwidth_bins**2, 1.0) ** 0.5 * density.bin_width
-    return float(density.centres[peak]) + (widths * width if side == "above" else -widths * width)
+    distance = widths * width if side == "above" else -widths * width
+    return float(density.centres[peak]) + float(distance)
 
 
 def peak_bin(density: Density, which: Literal["highest", "lower", "upper"] = "highest") -> int:

@@ -12,6 +12,7 @@ from math import exp, log, sqrt
 import numpy as np
 
 from biomarkers.cytometry.gating import Gating
+from biomarkers.results import Interval
 
 NORMAL_95 = 1.959963984540054
 """Two-sided 95 % point of the standard normal distribution."""
@@ -57,16 +58,16 @@ def spread_of(gated: Gating, name: str) -> Spread:
     return Spread(count=population.count, parent_count=parent_count, cut_variance=variance)
 
 
-def frequency_interval(steps: Sequence[Spread]) -> tuple[float, float]:
-    """95 % limits, in percent, of a population's frequency in one above it.
+def frequency_interval(steps: Sequence[Spread]) -> Interval:
+    """Give 95 % limits, in percent, of a population's frequency in one above it.
 
     Wilson's interval at the number of events a plain binomial frequency of the same variance would have: with certain cuts it
     is Wilson's own, and it never leaves 0 to 100.
 
     Examples
     --------
-    >>> low, high = frequency_interval([Spread(count=50, parent_count=100, cut_variance=0.0)])
-    >>> round(low, 1), round(high, 1)
+    >>> limits = frequency_interval([Spread(count=50, parent_count=100, cut_variance=0.0)])
+    >>> round(limits.lower or 0.0, 1), round(limits.upper or 0.0, 1)
     (40.4, 59.6)
     """
     top, bottom = steps[0].count, steps[-1].parent_count
@@ -79,22 +80,24 @@ def frequency_interval(steps: Sequence[Spread]) -> tuple[float, float]:
     z2 = NORMAL_95**2
     centre = (share + z2 / (2 * effective)) / (1 + z2 / effective)
     half = NORMAL_95 / (1 + z2 / effective) * sqrt(share * (1 - share) / effective + z2 / (4 * effective**2))
-    return 100.0 * max(0.0, centre - half), 100.0 * min(1.0, centre + half)
+    return Interval(lower=100.0 * max(0.0, centre - half), upper=100.0 * min(1.0, centre + half))
 
 
-def ratio_interval(top: Sequence[Spread], bottom: Sequence[Spread]) -> tuple[float, float]:
-    """95 % limits of the ratio of two counts, on the logarithm: variance 1/a + 1/b and what the cuts add.
+def ratio_interval(top: Sequence[Spread], bottom: Sequence[Spread], factor: float = 1.0) -> Interval:
+    """Give 95 % limits of the ratio of two counts, on the logarithm: variance 1/a + 1/b and what the cuts add.
 
     Parameters
     ----------
     top, bottom
         Steps from each population up to the one both lie in; their first counts are the ratio's.
+    factor
+        What the ratio is multiplied by: 100 where it is given in percent.
     """
     above, below = _count(top), _count(bottom)
     variance = 1 / above + 1 / below + sum(_relative_cut_variance(step) for step in (*top, *bottom))
     half = NORMAL_95 * sqrt(variance)
     middle = log(above / below)
-    return exp(middle - half), exp(middle + half)
+    return Interval(lower=factor * exp(middle - half), upper=factor * exp(middle + half))
 
 
 def _count(steps: Sequence[Spread]) -> int:

@@ -1,7 +1,8 @@
 """A template applied to an acquisition: gates, memberships, and how far each gate can be trusted.
 
-Knows how each method of a template finds its cut. Must not know which frequencies a study reports, nor any file. The same events
-and template always give the same memberships: nothing here depends on time, order of files or an unseeded generator.
+Knows how populations hang together and when a number must not be trusted. Must not know which frequencies a study reports, nor
+any file. The same events and template always give the same memberships: nothing here depends on time, on the order of files or on
+an unseeded generator.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from biomarkers.cytometry import cuts as placing
 from biomarkers.cytometry.acquisition import Acquisition, quality_findings
 from biomarkers.cytometry.compensation import compensate, resolution_findings
 from biomarkers.cytometry.cuts import NO_VALLEY_QUALITY, Column, Cut, Mask, Scene, Selection
+from biomarkers.cytometry.markers import match_markers
 from biomarkers.cytometry.panel import (
     ROOT,
     AsinhScale,
@@ -34,9 +36,9 @@ from biomarkers.cytometry.panel import (
     TailGate,
     ValleyGate,
     markers_of,
-    match_markers,
 )
 from biomarkers.cytometry.transforms import Asinh, Linear, Logicle, Transform, estimate_width
+from biomarkers.errors import GatingError
 from biomarkers.results import Finding, Severity
 
 OneSidedGate: TypeAlias = ValleyGate | SharedGate | TailGate | QuantileGate | FixedGate
@@ -121,6 +123,7 @@ def gate_acquisition(acquisition: Acquisition, panel: Panel) -> Gating:
     GatingError
         The acquisition lacks markers the panel requires, or its events are scaled otherwise than the panel says.
     """
+    check_scale(acquisition, panel)
     columns = match_markers(panel, acquisition)
     compensated = compensate(acquisition, panel, columns)
     declared = {marker.name: marker for marker in panel.markers}
@@ -151,6 +154,23 @@ def gate_acquisition(acquisition: Acquisition, panel: Panel) -> Gating:
         scaled=scaled,
         findings=findings,
     )
+
+
+def check_scale(acquisition: Acquisition, panel: Panel) -> None:
+    """Refuse events that say of themselves that they were compensated and scaled, where the panel expects them as acquired.
+
+    Raises
+    ------
+    GatingError
+        The file's keyword DATA_SCALE contradicts the panel.
+    """
+    said = acquisition.keywords.get("DATA_SCALE", "")
+    if panel.data == "raw" and "scaled" in said.casefold():
+        raise GatingError(
+            what=f"The file says its values are '{said}'; panel '{panel.name}' would compensate and scale them again.",
+            where=f"Acquisition '{acquisition.name}', keyword DATA_SCALE.",
+            remedy='Use a panel with data = "scaled", or drop the file as the cytometer wrote it.',
+        )
 
 
 def choose_transform(marker: Marker, panel: Panel, values: Column, top: float) -> Transform:
@@ -205,7 +225,7 @@ class _Work:
                     "FEW_EVENTS",
                     Severity.REJECT,
                     template,
-                    f"'{template.parent}' holds {parent_count} events; {template.min_events} are needed to find this population.",
+                    f"'{template.parent}' holds {parent_count} events; '{template.name}' needs {template.min_events}.",
                     "Acquire more events of this tube.",
                 )
             )
@@ -331,7 +351,7 @@ class _Work:
                     "PURITY_UNVERIFIED",
                     Severity.NOTE,
                     template,
-                    f"The panel stains neither {' nor '.join(template.purity_markers)}, so other cells of similar scatter may be in.",
+                    f"The panel stains neither {' nor '.join(template.purity_markers)}, so cells of like scatter may be in.",
                     "Read the number as an upper estimate; add one of these markers to prove purity.",
                 )
             )

@@ -6,7 +6,7 @@ to FlowKit's transforms event by event, to within the error stated at :data:`TAB
 References
 ----------
 Parks DR, Roederer M, Moore WA. A new "logicle" display method avoids deceptive effects of logarithmic scaling for low signals
-and compensated data. Cytometry A 2006;69:541-551. Gating-ML 2.0 fixes the parametrisation used here (T, W, M, A; result 0 to 1).
+and compensated data. Cytometry A 2006;69:541-551. Gating-ML 2.0 fixes the parametrisation used (T, W, M, A; result 0 to 1).
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ class Asinh:
 
     def apply(self, values: Floats32) -> Floats32:
         """Bring linear values to the scale."""
-        return np.arcsinh(values / np.float32(self.cofactor)).astype(np.float32)
+        scaled: Floats32 = np.arcsinh(values / np.float32(self.cofactor)).astype(np.float32)
+        return scaled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +121,7 @@ class Logicle:
         np.clip(place, 0.0, np.float32(TABLE_NODES - 1.001), out=place)
         node = place.astype(np.int32)
         place -= node
-        scaled = nodes[node]
+        scaled: Floats32 = nodes[node]
         scaled += place * np.diff(nodes)[node]
         scaled[missing] = np.nan
         return scaled

@@ -149,10 +149,10 @@ def fit_calibration(
     if model == "loglog":
         x, y = _above_zero(x, y, findings, where)
     _require_levels(x, model, where)
-    _require_monotone(x, y, where)
     points_x, points_y, wells_per_point = (x, y, 1.0) if replicates == "wells" else _level_means(x, y)
-    fitted = fit(points_x, points_y, model=model, weights=weights)
     _require_signal(fit(points_x, points_y, model=model, weights="none"), points_y, model, where)
+    _require_monotone(x, y, where)
+    fitted = fit(points_x, points_y, model=model, weights=weights)
     _require_identifiable(fitted, x, where)
     findings.extend(_doubts(fitted, where))
     return CalibrationCurve(

@@ -80,7 +80,7 @@ class ScoringSettings(_Settings):
     """Where DAB is read and from which optical density on a cell counts as 1+, 2+ and 3+.
 
     For the membrane, DAB is read on a ring around the nucleus and the ring's ``ring_quantile`` counts, so that a thin complete
-    membrane counts and the stained side of a neighbour does not.
+    membrane counts and the stained side of a neighbour does not; or over the nucleus, where that is more.
     """
 
     compartment: Compartment

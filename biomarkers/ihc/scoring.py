@@ -99,7 +99,8 @@ def measure_cells(segmentation: Segmentation, dab: FloatImage, settings: Scoring
     inside = np.bincount(owner, weights=dab.ravel()[flat], minlength=count + 1)[1:] / area_px
     if settings.compartment == "membrane":
         ring = _ring_quantile(segmentation, dab, settings, pixel_size_um)
-        dab_od = np.where(segmentation.by_chromogen | np.isnan(ring), inside, ring)
+        # Where the knife met the membrane from above it lies over the nucleus, and the ring shows what is beside the cell.
+        dab_od = np.where(segmentation.by_chromogen, inside, np.fmax(ring, inside))
     else:
         dab_od = inside
     where = COMPARTMENTS.index(settings.compartment)

@@ -1,7 +1,7 @@
 """FCS files → Acquisition.
 
-Knows the standard's data types, amplification, gain and spillover keywords. Must not know markers' meaning or gates. Where a file
-contradicts itself it is read the one way that fits, with a finding, or refused; it is never guessed at.
+Knows the standard's data types, amplification, gain and spillover keywords. Must not know markers' meaning or gates. Where a
+file contradicts itself it is read the one way that fits, with a finding, or refused; it is never guessed at.
 """
 
 from __future__ import annotations

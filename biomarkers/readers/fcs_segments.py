@@ -1,7 +1,7 @@
 """The layout of an FCS 2.0-3.2 file: HEADER, TEXT, and where DATA truly lies.
 
-Knows the standard's bytes and keywords. Must not know what events mean. Segments are located here rather than by FlowIO, because
-a dropped file may lie about its offsets and FlowIO follows them wherever they point; FlowIO is what this is tested against.
+Knows the standard's bytes and keywords. Must not know what events mean. Segments are located here rather than by FlowIO,
+because a dropped file may lie about its offsets and FlowIO follows them wherever they point; tests hold this against FlowIO.
 
 References
 ----------

@@ -16,13 +16,14 @@ from pathlib import Path
 
 from biomarkers.errors import SourceFileError
 
-LARGEST_TEXT_BYTES = 20_000_000
-"""A thousand 96-well plates in text take about 10 MB."""
+LARGEST_TEXT_BYTES = 10_000_000
+"""A thousand 96-well plates in text take about as much; more would also take longer to refuse than anybody should wait."""
 
+LARGEST_TEXT_LINES = 200_000
 LARGEST_TEXT_CELLS = 2_000_000
 
-LARGEST_WORKBOOK_BYTES = 20_000_000
-LARGEST_UNPACKED_BYTES = 30_000_000
+LARGEST_WORKBOOK_BYTES = 10_000_000
+LARGEST_UNPACKED_BYTES = 12_000_000
 LARGEST_COMPRESSION_RATIO = 100.0
 """Real workbooks compress 5 to 20 times; one made to fill the memory a thousand times and more."""
 
@@ -104,6 +105,12 @@ def read_text(path: Path) -> str:
             remedy="Check that this is the file you meant.",
         )
     text = _decoded(content, path)
+    if text.count("\n") + text.count("\r") > 2 * LARGEST_TEXT_LINES:
+        raise SourceFileError(
+            what=f"The file has more than {LARGEST_TEXT_LINES} lines, more than any plate export.",
+            where=_where(path),
+            remedy="Check that this is the file you meant.",
+        )
     if not text.strip():
         raise SourceFileError(what="The file is empty.", where=_where(path), remedy="Export it again and drop the new file.")
     if _FORBIDDEN_IN_TEXT.search(text):

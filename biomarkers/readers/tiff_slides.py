@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import html
+import logging
 import re
 import struct
 from collections.abc import Iterator
@@ -34,6 +35,11 @@ SMALL_CLAIM_PIXELS = 100_000_000
 """Below this a blank picture may compress as well as it likes."""
 
 NOT_THE_SLIDE = ("label", "macro", "thumbnail", "overview", "map")
+
+_JPEG_COMPRESSIONS = (6, 7)
+
+# What is wrong with a file is told once, in our own words; tifffile would add its own to the terminal.
+tifffile.logger().setLevel(logging.CRITICAL)
 
 _FOREIGN = (
     tifffile.TiffFileError,
@@ -127,7 +133,10 @@ class TiffSlide:
             # These are read lazily and move the handle: ask for all of them before moving it ourselves.
             decode, offset, tables, header = page.decode, page.dataoffsets[index], page.jpegtables, page.jpegheader
             self._handle.seek(offset)
-            segment, _, shape = decode(self._handle.read(size), index, jpegtables=tables, jpegheader=header)
+            data = self._handle.read(size)
+            if page.compression in _JPEG_COMPRESSIONS and jpeg_pixels(data) > LARGEST_SEGMENT_PIXELS:
+                raise ValueError("its JPEG claims more pixels than any tile has")
+            segment, _, shape = decode(data, index, jpegtables=tables, jpegheader=header)
         except _FOREIGN as error:
             raise SourceFileError(
                 what=f"A tile of the slide cannot be decoded: {error}.",
@@ -159,6 +168,17 @@ def open_tiff(path: Path, declared: tuple[StatedPixelSize, ...]) -> Iterator[Tif
                 remedy="Copy or export the slide again.",
             ) from error
         yield slide
+
+
+def jpeg_pixels(data: bytes) -> int:
+    """Count the pixels a JPEG claims in its frame header, before a decoder makes room for them; 0 where there is none."""
+    place = 2
+    while place + 9 <= len(data) and data[place] == 0xFF:  # every header begins with this byte
+        marker, length = data[place + 1], int.from_bytes(data[place + 2 : place + 4], "big")
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            return int.from_bytes(data[place + 5 : place + 7], "big") * int.from_bytes(data[place + 7 : place + 9], "big")
+        place += 2 + length
+    return 0
 
 
 def _slide_series(file: tifffile.TiffFile, name: str) -> tuple[int, tifffile.TiffPageSeries]:

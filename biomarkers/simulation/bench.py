@@ -73,8 +73,9 @@ class Bench:
         """Put plasma on plates of one analyte, subject by subject, so that a subject's visits share a plate."""
         layout = self._layout(analyte)
         slots = layout.slots(WellRole.SAMPLE, analyte.code)
-        ready = [one for one in self._of(analyte.materials) if self._is_ready(one, PLATES_WAIT_DAYS, kept_back=1)]
-        by_subject = {subject_id: [one for one in ready if one.subject_id == subject_id] for subject_id in self.people}
+        by_subject: dict[str, list[SimulatedSpecimen]] = {subject_id: [] for subject_id in self.people}
+        for one in self._ready(analyte.materials, PLATES_WAIT_DAYS, kept_back=1):
+            by_subject[one.subject_id].append(one)
         queues = {number: iter(ones) for number, ones in enumerate(by_subject.values())}
         for index, owners in enumerate(fill_slots(len(slots), [len(ones) for ones in by_subject.values()])):
             members = [next(queues[owner]) for owner in owners]
@@ -144,7 +145,7 @@ class Bench:
 
     def acquisitions(self) -> Iterator[AcquisitionJob]:
         """Run every PBMC specimen that is ready, each in a file of its own."""
-        ready = [one for one in self._of(self._cell_materials()) if self._is_ready(one, ACQUISITIONS_WAIT_DAYS, kept_back=2)]
+        ready = self._ready(self._cell_materials(), ACQUISITIONS_WAIT_DAYS, kept_back=2)
         dry = self._accidents("dry", [one.accession_id for one in ready])
         for one in ready:
             yield self._acquisition(one, events=TOO_FEW_EVENTS if one.accession_id in dry else self.events)
@@ -175,8 +176,8 @@ class Bench:
         ready = [
             (one, stain)
             for stain in self.definition.stains
-            for one in self._of(stain.materials)
-            if one.visit in stain.due and self._is_ready(one, SLIDES_WAIT_DAYS, kept_back=1)
+            for one in self._ready(stain.materials, SLIDES_WAIT_DAYS, kept_back=1)
+            if one.visit in stain.due
         ]
         bare = self._accidents("bare", [f"{one.accession_id} {stain.code}" for one, stain in ready])
         for one, stain in ready:
@@ -258,10 +259,10 @@ class Bench:
     def _of(self, materials: Sequence[Material]) -> list[SimulatedSpecimen]:
         return [one for one in self.specimens if one.specimen.material in materials]
 
-    def _is_ready(self, one: SimulatedSpecimen, wait_days: int, *, kept_back: int) -> bool:
-        """Whether the specimen's turn had come; the last received of its material are kept back, so that some are pending."""
-        last = [other.accession_id for other in self._of([one.specimen.material])][-kept_back:]
-        return one.received_on + timedelta(days=wait_days) <= AS_OF and one.accession_id not in last
+    def _ready(self, materials: Sequence[Material], wait_days: int, *, kept_back: int) -> list[SimulatedSpecimen]:
+        """Find the specimens whose turn had come by the data cut; the last received are kept back, so that some are pending."""
+        received = self._of(materials)
+        return [one for one in received[:-kept_back] if one.received_on + timedelta(days=wait_days) <= AS_OF]
 
     def _accidents(self, kind: str, names: Sequence[str]) -> frozenset[str]:
         rng = stream(self.seed, kind)

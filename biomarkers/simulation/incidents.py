@@ -40,6 +40,7 @@ def with_incidents(
     """Let each kind of incident befall collections that nothing has befallen yet, and add the blood nobody planned."""
     planned = {visit.code: visit for visit in definition.visits}
     clear = set(_clear_visits(definition, subjects))
+    first_dose = {subject.subject_id: subject.first_dose for subject in subjects}
 
     def is_later(one: Collection) -> bool:
         return not planned[one.visit].is_baseline and planned[one.visit].anchor is Anchor.FIRST_DOSE
@@ -60,7 +61,7 @@ def with_incidents(
         befallen,
         rng,
         UNTIMED_SHARE,
-        lambda one: not one.is_tissue and planned[one.visit].is_baseline,
+        lambda one: not one.is_tissue and one.collected_at.day == first_dose[one.subject_id],
         lambda one: replace(one, collected_at=Moment(day=one.collected_at.day), is_touched=True),
     )
     return (*befallen, *_unplanned(definition, befallen, subjects, rng))

@@ -27,7 +27,7 @@ _AS_OF = "CAST(:as_of AS TEXT)"
 _BYTE_ORDER: dict[Dialect, str] = {"sqlite": "", "postgresql": ' COLLATE "C"'}
 """SQLite compares text by its bytes, as Python does; PostgreSQL must be told, or the server's language decides."""
 
-_TRUTH: dict[Dialect, str] = {"sqlite": "in_window", "postgresql": "CAST(CAST(in_window AS INTEGER) AS BOOLEAN)"}
+_TRUTH: dict[Dialect, str] = {"sqlite": "in_window", "postgresql": "CAST(in_window AS BOOLEAN)"}
 """SQLite has no truth values: there ``in_window`` is 0 or 1."""
 
 _POSITION: dict[Dialect, str] = {"sqlite": "instr", "postgresql": "strpos"}
@@ -51,83 +51,96 @@ _MERGED_CODES: dict[Dialect, str] = {
     )""",
 }
 
+_LATEST_SET = "(SELECT max(id) FROM alignment_set)"
+
+_IS_SHOWN = Template("""specimen.set_id = $latest_set
+      AND CAST(specimen.chosen AS INTEGER) = 1
+      AND specimen.visit IS NOT NULL
+      AND specimen.collected_on <= $as_of
+      AND NOT EXISTS (
+          SELECT 1 FROM due_cell AS withdrawn
+          WHERE withdrawn.set_id = specimen.set_id
+            AND withdrawn.subject_id = specimen.subject_id
+            AND CAST(withdrawn.hidden AS INTEGER) = 1
+      )""")
+"""Which specimens the table knows: chosen ones, collected by then, of subjects who have not withdrawn their consent."""
+
+# CROSS JOIN keeps SQLite from reordering: specimens are few and lead by an index to cells and results. PostgreSQL plans freely.
 _QUERY = Template("""
 WITH
-latest AS (
-    SELECT max(id) AS set_id FROM alignment_set
-),
-cell AS (
-    SELECT due_cell.*, CAST(due_cell.hidden AS INTEGER) AS is_hidden
-    FROM due_cell JOIN latest ON latest.set_id = due_cell.set_id
-),
-specimen AS (
-    SELECT alignment.*
-    FROM alignment JOIN latest ON latest.set_id = alignment.set_id
-    WHERE CAST(alignment.chosen AS INTEGER) = 1
-      AND alignment.visit IS NOT NULL
-      AND alignment.collected_on <= $as_of
-      AND alignment.subject_id NOT IN (SELECT cell.subject_id FROM cell WHERE cell.is_hidden = 1)
-),
-received AS (
-    SELECT cell.subject_id, cell.visit, cell.measurand, min(specimen.accession_id$byte_order) AS accession_id
-    FROM cell JOIN specimen ON specimen.subject_id = cell.subject_id AND specimen.visit = cell.visit
-    WHERE $position(';' || cell.materials || ';', ';' || specimen.material || ';') > 0
-    GROUP BY cell.subject_id, cell.visit, cell.measurand
-),
 firsts AS (
     SELECT analysis.run_id, min(analysis.id) AS first_id FROM analysis GROUP BY analysis.run_id
 ),
 entry AS (
     SELECT
         cell.subject_id, cell.visit, cell.visit_number, '' AS unplanned_specimen, cell.measurand, cell.assay,
-        cell.unit AS due_unit, cell.window_last, cell.not_expected_from, cell.is_hidden,
-        specimen.accession_id, specimen.material, specimen.collected_on, specimen.study_day, specimen.days_from_target,
-        specimen.in_window, specimen.finding_codes AS specimen_codes,
+        cell.window_last, cell.not_expected_from, CAST(cell.hidden AS INTEGER) AS is_hidden,
+        CAST(NULL AS TEXT) AS accession_id, CAST(NULL AS TEXT) AS material, CAST(NULL AS TEXT) AS collected_on,
+        CAST(NULL AS INTEGER) AS study_day, CAST(NULL AS INTEGER) AS days_from_target, CAST(NULL AS INTEGER) AS in_window,
+        '' AS specimen_codes,
         CAST(NULL AS TEXT) AS result_id, 0 AS evaluable, CAST(NULL AS DOUBLE PRECISION) AS value,
-        CAST(NULL AS TEXT) AS comparator, CAST(NULL AS TEXT) AS unit, CAST(NULL AS DOUBLE PRECISION) AS lower,
+        CAST(NULL AS TEXT) AS comparator, cell.unit, CAST(NULL AS DOUBLE PRECISION) AS lower,
         CAST(NULL AS DOUBLE PRECISION) AS upper, CAST(NULL AS TEXT) AS denominator, CAST(NULL AS INTEGER) AS n_replicates,
         CAST(NULL AS TEXT) AS run_id, CAST(NULL AS TEXT) AS source_sha256, '' AS result_codes,
-        9 AS standing, 0 AS run_order
-    FROM cell
-    LEFT JOIN received
-        ON received.subject_id = cell.subject_id AND received.visit = cell.visit AND received.measurand = cell.measurand
-    LEFT JOIN specimen ON specimen.accession_id = received.accession_id
+        $standing_due AS standing, 0 AS run_order
+    FROM due_cell AS cell
+    WHERE cell.set_id = $latest_set
+    UNION ALL
+    SELECT
+        cell.subject_id, cell.visit, cell.visit_number, '', cell.measurand, cell.assay,
+        NULL, NULL, 0,
+        specimen.accession_id, specimen.material, specimen.collected_on,
+        specimen.study_day, specimen.days_from_target, CAST(specimen.in_window AS INTEGER),
+        specimen.finding_codes,
+        NULL, 0, NULL, NULL, cell.unit, NULL, NULL, NULL, NULL, NULL, NULL, '',
+        $standing_received, 0
+    FROM alignment AS specimen
+    CROSS JOIN due_cell AS cell
+    WHERE $is_shown
+      AND cell.set_id = $latest_set
+      AND cell.subject_id = specimen.subject_id
+      AND cell.visit = specimen.visit
+      AND $position(';' || cell.materials || ';', ';' || specimen.material || ';') > 0
     UNION ALL
     SELECT
         specimen.subject_id, specimen.visit, specimen.visit_number,
         CASE WHEN specimen.visit_number IS NULL THEN specimen.collected_on || ' ' || specimen.accession_id ELSE '' END,
         result.measurand, result.assay,
-        NULL, NULL, NULL, 0,
-        specimen.accession_id, specimen.material, specimen.collected_on, specimen.study_day, specimen.days_from_target,
-        specimen.in_window, specimen.finding_codes,
+        NULL, NULL, 0,
+        specimen.accession_id, specimen.material, specimen.collected_on,
+        specimen.study_day, specimen.days_from_target, CAST(specimen.in_window AS INTEGER),
+        specimen.finding_codes,
         result.result_id, CAST(result.evaluable AS INTEGER),
         CASE WHEN CAST(result.evaluable AS INTEGER) = 1 THEN result.value END,
-        CASE WHEN CAST(result.evaluable AS INTEGER) = 1 THEN result.comparator END, result.unit,
+        CASE WHEN CAST(result.evaluable AS INTEGER) = 1 THEN result.comparator END,
+        result.unit,
         CASE WHEN CAST(result.evaluable AS INTEGER) = 1 THEN result.lower END,
         CASE WHEN CAST(result.evaluable AS INTEGER) = 1 THEN result.upper END,
         result.denominator, result.n_replicates, result.run_id, analysis.source_sha256s, result.finding_codes,
-        CASE WHEN decided.decision = 'reportable' THEN 0 ELSE 1 END, firsts.first_id
-    FROM result
-    JOIN analysis ON analysis.analysis_id = result.analysis_id
+        CASE WHEN decided.decision = 'reportable' THEN $standing_declared ELSE $standing_measured END, firsts.first_id
+    FROM alignment AS specimen
+    CROSS JOIN result
+    CROSS JOIN analysis
     JOIN firsts ON firsts.run_id = result.run_id
-    JOIN specimen ON specimen.accession_id = result.accession_id
     LEFT JOIN (
         SELECT disposition.result_id, disposition.decision
         FROM disposition
         WHERE disposition.id = (SELECT max(later.id) FROM disposition AS later WHERE later.result_id = disposition.result_id)
     ) AS decided ON decided.result_id = result.result_id
-    WHERE NOT EXISTS (SELECT 1 FROM supersession WHERE supersession.old_analysis_id = analysis.analysis_id)
+    WHERE $is_shown
+      AND result.accession_id = specimen.accession_id
+      AND analysis.analysis_id = result.analysis_id
+      AND NOT EXISTS (SELECT 1 FROM supersession WHERE supersession.old_analysis_id = analysis.analysis_id)
       AND COALESCE(decided.decision, '') NOT IN ('repeated', 'excluded')
 ),
 ranked AS (
     SELECT
         entry.*,
-        max(entry.due_unit) OVER (
-            PARTITION BY entry.subject_id, entry.visit, entry.unplanned_specimen, entry.measurand
-        ) AS unit_when_due,
         row_number() OVER (
             PARTITION BY entry.subject_id, entry.visit, entry.unplanned_specimen, entry.measurand
-            ORDER BY entry.standing, entry.evaluable DESC, entry.run_order, entry.result_id$byte_order
+            ORDER BY
+                entry.standing, entry.evaluable DESC, entry.run_order, entry.result_id$byte_order,
+                entry.accession_id$byte_order
         ) AS place
     FROM entry
 ),
@@ -179,7 +192,7 @@ compared AS (
 told AS (
     SELECT
         compared.*,
-        COALESCE(specimen_codes, '') || ';' || result_codes || ';' || matrix_code || ';' || unit_code AS codes,
+        specimen_codes || ';' || result_codes || ';' || matrix_code || ';' || unit_code AS codes,
         CASE WHEN comparable = 1 AND comparator = '' AND baseline_comparator = '' THEN 1 ELSE 0 END AS exact,
         CASE WHEN comparable = 1 AND (comparator <> '' OR baseline_comparator <> '') THEN 1 ELSE 0 END AS bounded,
         CASE WHEN comparator = '<' THEN CAST(0 AS DOUBLE PRECISION) ELSE value END AS possible_least,
@@ -201,7 +214,17 @@ SELECT
     status,
     value,
     comparator,
-    CASE WHEN unit <> '' THEN unit ELSE unit_when_due END AS unit,
+    CASE
+        WHEN unit <> '' THEN unit
+        ELSE (
+            SELECT cell.unit
+            FROM due_cell AS cell
+            WHERE cell.set_id = $latest_set
+              AND cell.subject_id = told.subject_id
+              AND cell.visit = told.visit
+              AND cell.measurand = told.measurand
+        )
+    END AS unit,
     lower,
     upper,
     denominator,
@@ -247,6 +270,13 @@ def _select(dialect: Dialect, as_of: str) -> str:
     return _QUERY.substitute(
         words,
         as_of=as_of,
+        latest_set=_LATEST_SET,
+        is_shown=_IS_SHOWN.substitute(latest_set=_LATEST_SET, as_of=as_of),
+        # What stands highest is shown: a result somebody declared reportable, any result, a specimen, the bare expectation.
+        standing_declared=0,
+        standing_measured=1,
+        standing_received=2,
+        standing_due=3,
         byte_order=_BYTE_ORDER[dialect],
         position=_POSITION[dialect],
         in_window=_TRUTH[dialect],

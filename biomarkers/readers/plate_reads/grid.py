@@ -19,6 +19,9 @@ from biomarkers.readers.sheets import Sheet
 SHAPES = ((8, 12), (16, 24))
 """Rows and columns of the plates immunoassays use."""
 
+MOST_FAULTS = 96
+"""After so many faults a list is of another kind than it seems; naming more helps nobody."""
+
 _WAVELENGTH = re.compile(r"(?:wavelength:?\s*|abs(?:orbance)?\s*|od\s*|a\s*)?(\d{3,4})(?:[.,]0+)?\s*(?:nm)?", re.IGNORECASE)
 
 _NOTE_KEYS = {
@@ -281,6 +284,8 @@ def _list_reads(sheet: Sheet, where: str, stem: str) -> Iterator[PlateRead]:
         cells = (*row, *[""] * len(sheet.rows[columns.header]))
         if not any(cells):
             continue
+        if len(faults) >= MOST_FAULTS:
+            break
         position = WellPosition.parse(cells[columns.well])
         place = f"{where}, row {number}."
         if position is None:

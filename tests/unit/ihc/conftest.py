@@ -64,7 +64,7 @@ def _paint_cell(
 def paint_slide() -> Callable[..., PaintedSlide]:
     """Paint a disk of tissue on empty glass with cells of known place and grade."""
 
-    def paint(  # noqa: PLR0914  - a picture has many parts
+    def paint(
         *,
         side_px: int = 1024,
         seed: int = 1,
@@ -85,7 +85,9 @@ def paint_slide() -> Callable[..., PaintedSlide]:
         stains[..., 0][tissue] = 0.06
         stains[..., 1][tissue] = 0.03
         step = spacing_um / PIXEL_UM
-        x, y = (axis.ravel() for axis in np.meshgrid(np.arange(step, side_px - step, step), np.arange(step, side_px - step, step)))
+        x, y = (
+            axis.ravel() for axis in np.meshgrid(np.arange(step, side_px - step, step), np.arange(step, side_px - step, step))
+        )
         x = x + generator.uniform(-0.18, 0.18, x.size) * step
         y = y + generator.uniform(-0.18, 0.18, y.size) * step
         inside = np.hypot(x - centre, y - centre) < radius - 16

@@ -3,6 +3,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 from sqlalchemy import text
@@ -10,6 +11,10 @@ from sqlalchemy import text
 from biomarkers.errors import StoreError, TemporarilyUnavailableError
 from biomarkers.store import database as module
 from biomarkers.store.database import Database, sqlite_url
+
+
+class Server(Protocol):
+    def url(self, database: str, *, user: str = "postgres") -> str: ...
 
 
 def test_creating_twice_opens_what_is_there(empty_url: str) -> None:
@@ -45,23 +50,27 @@ def test_a_newer_database_is_refused_with_its_version(url: str, revision: str) -
         assert caught.value.remedy.startswith("A newer version of biomarkers has written it.")
 
 
-def test_a_raising_block_leaves_nothing_behind(database: Database) -> None:
-    with pytest.raises(ZeroDivisionError), database.write() as transaction:
+def insert_and_fail(database: Database) -> None:
+    with database.write() as transaction:
         transaction.connection.execute(text("INSERT INTO alignment_set (recorded_at, digest) VALUES ('now', 'd')"))
         raise ZeroDivisionError
+
+
+def test_a_raising_block_leaves_nothing_behind(database: Database) -> None:
+    with pytest.raises(ZeroDivisionError):
+        insert_and_fail(database)
     with database.read() as reading:
         assert reading.connection.execute(text("SELECT count(*) FROM alignment_set")).scalar_one() == 0
 
 
 def test_nothing_is_written_through_a_reading(database: Database) -> None:
-    with pytest.raises(StoreError, match="read-?only"), database.read() as reading:
+    with pytest.raises(StoreError, match=r"read-?only"), database.read() as reading:
         reading.connection.execute(text("INSERT INTO alignment_set (recorded_at, digest) VALUES ('now', 'd')"))
 
 
 def test_a_database_opened_for_reading_refuses_to_write(url: str) -> None:
-    with Database.open(url, read_only=True) as database:
-        with pytest.raises(StoreError) as caught, database.write():
-            pass
+    with Database.open(url, read_only=True) as database, pytest.raises(StoreError) as caught, database.write():
+        pass
     assert caught.value.what == "The database was opened for reading only."
 
 
@@ -99,22 +108,32 @@ def test_a_locked_file_is_worth_another_try(tmp_path: Path, migrated_file: Path,
     monkeypatch.setattr(module, "BUSY_SECONDS", 0)
     path = tmp_path / "lab.db"
     path.write_bytes(migrated_file.read_bytes())
-    with Database.open(sqlite_url(path)) as one, Database.open(sqlite_url(path)) as other, one.write():
-        with pytest.raises(TemporarilyUnavailableError) as caught, other.write():
-            pass
+    with (
+        Database.open(sqlite_url(path)) as one,
+        Database.open(sqlite_url(path)) as other,
+        one.write(),
+        pytest.raises(TemporarilyUnavailableError) as caught,
+        other.write(),
+    ):
+        pass
     assert caught.value.is_transient
     assert caught.value.what == "The database is busy or away: database is locked."
 
 
+def use_a_connection_that_is_cut(one: Database, other: Database) -> None:
+    with one.write() as transaction:
+        pid = transaction.connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+        with other.write() as killer:
+            killer.connection.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+        transaction.connection.execute(text("SELECT 1"))
+
+
 @pytest.mark.postgres
-def test_a_lost_connection_is_worth_another_try(migrated_database: str, postgres_server: object) -> None:
-    server_url = getattr(postgres_server, "url")(migrated_database)  # noqa: B009  - the server's class lives in conftest
+def test_a_lost_connection_is_worth_another_try(migrated_database: str, postgres_server: Server) -> None:
+    server_url = postgres_server.url(migrated_database)
     with Database.open(server_url) as one, Database.open(server_url) as other:
-        with pytest.raises(TemporarilyUnavailableError), one.write() as transaction:
-            pid = transaction.connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
-            with other.write() as killer:
-                killer.connection.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
-            transaction.connection.execute(text("SELECT 1"))
+        with pytest.raises(TemporarilyUnavailableError):
+            use_a_connection_that_is_cut(one, other)
         with one.read() as reading:
             assert reading.connection.execute(text("SELECT 1")).scalar_one() == 1
 

@@ -146,13 +146,18 @@ def test_only_what_lies_in_quarantine_is_tried_again(database: Database, now: da
         jobs.requeue(transaction, job_id=1, at=now, reason="x")
 
 
+def record_and_finish(database: Database, now: datetime) -> None:
+    with database.write() as transaction:
+        audit.append(transaction, at=now, actor="one", action="analysis.recorded", entity="r")
+        jobs.finish(transaction, job_id=1, owner="one", state=JobState.RECORDED, finished_at=now)
+
+
 def test_a_lost_lease_takes_everything_of_its_transaction_back(database: Database, now: datetime) -> None:
     dropped(database, now)
     claimed(database, now)
     claimed(database, now + 2 * LEASE, "two")
-    with pytest.raises(LeaseLostError), database.write() as transaction:
-        audit.append(transaction, at=now, actor="one", action="analysis.recorded", entity="r")
-        jobs.finish(transaction, job_id=1, owner="one", state=JobState.RECORDED, finished_at=now)
+    with pytest.raises(LeaseLostError):
+        record_and_finish(database, now)
     with database.read() as reading:
         assert audit.head(reading).number == 0
 

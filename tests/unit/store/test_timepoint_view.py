@@ -88,12 +88,14 @@ def random_roster(rng: Random, n_subjects: int) -> Roster:
         for _ in range(rng.randrange(0, 22)):
             accession_id = f"ATR-{len(specimens) + 1:06d}"
             parent = rng.choice(list(specimens)) if specimens and rng.random() < 0.1 else ""
-            day = start + timedelta(days=rng.choice([-40, -3, 0, 0, 19, 21, 22, 40, 105, 107, 120]) + rng.randrange(-1, 2))
+            collected = start + timedelta(
+                days=rng.choice([-40, -3, 0, 0, 19, 21, 22, 40, 105, 107, 120]) + rng.randrange(-1, 2)
+            )
             specimens[accession_id] = Specimen(
                 accession_id=accession_id,
                 subject_id=rng.choice([subject_id] * 30 + ["S9999"]),
                 material=rng.choice([*Material, *[Material.PLASMA] * 8]),
-                collected_at=Moment(day=day, time=rng.choice([None, time(8), time(11)])),
+                collected_at=Moment(day=collected, time=rng.choice([None, time(8), time(11)])),
                 nominal_visit=rng.choice(LABELS),
                 parent_accession_id=parent,
             )
@@ -102,7 +104,6 @@ def random_roster(rng: Random, n_subjects: int) -> Roster:
 
 def random_results(rng: Random, definition: StudyDefinition, roster: Roster) -> Iterator[Analysed]:
     """Runs of one to eight specimens each, some measured again in a later run, some analysed again."""
-    order = 0
     accessions = sorted(roster.specimens)
     # Few measurands, so that many have a baseline to be compared with.
     measurands = [one for one in definition.measurands if one.code in {"KYN", "IL6", "CD4_PCT_T", "CD8_HSCORE"}]
@@ -110,17 +111,17 @@ def random_results(rng: Random, definition: StudyDefinition, roster: Roster) -> 
         measurand = rng.choice(measurands)
         chosen = rng.sample(accessions, k=min(len(accessions), rng.randrange(1, 9)))
         analyses = [f"a-{run}-{version}" for version in range(rng.choice([1, 1, 1, 2, 3]))]
-        order += 1
         for analysis_id, newer in pairwise([*analyses, ""]):
             for accession_id in chosen:
                 decisions = tuple(rng.choice(DECISIONS) for _ in range(rng.randrange(0, 3)))
                 given = tuple(decision for decision in decisions if decision)
-                result = random_result(rng, measurand, accession_id, run, order, f"{analysis_id}-{accession_id}")
-                result = replace(result, disposition=given[-1] if given else "")
+                result = random_result(rng, measurand, accession_id, run)
+                name = f"r-{analysis_id}-{accession_id}"
+                result = replace(result, result_id=name, disposition=given[-1] if given else "")
                 yield Analysed(result=result, analysis_id=analysis_id, superseded_by=newer, decisions=given)
 
 
-def random_result(rng: Random, measurand: Measurand, accession_id: str, run: int, order: int, name: str) -> AlignedInput:
+def random_result(rng: Random, measurand: Measurand, accession_id: str, run: int) -> AlignedInput:
     evaluable = rng.random() > 0.1
     value = rng.choice([0.0, rng.uniform(0, 1), rng.lognormvariate(3, 2), float(rng.randrange(1, 100))])
     comparator = rng.choice(COMPARATORS)
@@ -138,14 +139,14 @@ def random_result(rng: Random, measurand: Measurand, accession_id: str, run: int
         evaluable=evaluable,
         finding_codes=rng.choice(CODES),
         run_id=f"run-{run}",
-        result_id=f"r-{name}",
+        result_id="",
         source_sha256s=f"{run:064x};{run + 1:064x}",
-        order=order,
+        order=run,
     )
 
 
 def random_study(definition: StudyDefinition, seed: int, n_subjects: int) -> RandomStudy:
-    rng = Random(seed)  # noqa: S311  - no secret, a reproducible study
+    rng = Random(seed)
     roster = random_roster(rng, n_subjects)
     analysed: dict[tuple[str, str], Analysed] = {}
     for one in random_results(rng, definition, roster):
@@ -157,32 +158,29 @@ def random_study(definition: StudyDefinition, seed: int, n_subjects: int) -> Ran
     )
 
 
-def fill(connection: Connection, study: RandomStudy, set_ids: Sequence[int] = (1, 2)) -> None:
+def fill(connection: Connection, study: RandomStudy) -> None:
     """Write a study as the store lays it out; an older alignment set holds other things, which must not show."""
-    put(connection, schema.definition, definition_row())
-    for set_id in set_ids:
-        put(connection, schema.alignment_set, {"id": set_id, "recorded_at": NOW, "digest": str(set_id)})
-        is_old = set_id != max(set_ids)
-        for alignment in study.alignments:
-            put(connection, schema.alignment, alignment_row(set_id, alignment, is_old=is_old))
-        for cell in study.due:
-            put(connection, schema.due_cell, due_row(set_id, cell, is_old=is_old))
-    recorded: set[str] = set()
+    put(connection, schema.definition, [definition_row()])
+    put(connection, schema.alignment_set, [{"id": number, "recorded_at": NOW, "digest": str(number)} for number in (1, 2)])
+    for set_id, is_old in ((1, True), (2, False)):
+        put(connection, schema.alignment, [alignment_row(set_id, one, is_old=is_old) for one in study.alignments])
+        put(connection, schema.due_cell, [due_row(set_id, cell, is_old=is_old) for cell in study.due])
     # The latest version of an analysis is recorded last, and must keep the place of its run.
-    for one in sorted(study.analysed, key=lambda one: (one.analysis_id.count("-0") == 0, one.result.order, one.analysis_id)):
-        if one.analysis_id not in recorded:
-            recorded.add(one.analysis_id)
-            put(connection, schema.analysis, analysis_row(one))
-        put(connection, schema.result, result_row(one))
-        for decision in one.decisions:
-            put(connection, schema.disposition, disposition_row(one, decision))
-    for old, new in sorted({(one.analysis_id, one.superseded_by) for one in study.analysed if one.superseded_by}):
-        row = {"old_analysis_id": old, "new_analysis_id": new, "reason": "recomputed", "recorded_at": NOW}
-        put(connection, schema.supersession, row)
+    recorded = sorted(study.analysed, key=lambda one: (one.analysis_id.count("-0") == 0, one.result.order, one.analysis_id))
+    put(connection, schema.analysis, list({one.analysis_id: analysis_row(one) for one in recorded}.values()))
+    put(connection, schema.result, [result_row(one) for one in recorded])
+    put(connection, schema.disposition, [disposition_row(one, decision) for one in recorded for decision in one.decisions])
+    superseded = sorted({(one.analysis_id, one.superseded_by) for one in study.analysed if one.superseded_by})
+    put(connection, schema.supersession, [supersession_row(old, new) for old, new in superseded])
 
 
-def put(connection: Connection, table: Table, row: Mapping[str, object]) -> None:
-    connection.execute(insert(table).values(**row))
+def put(connection: Connection, table: Table, rows: list[dict[str, object]]) -> None:
+    if rows:
+        connection.execute(insert(table), rows)
+
+
+def supersession_row(old: str, new: str) -> dict[str, object]:
+    return {"old_analysis_id": old, "new_analysis_id": new, "reason": "recomputed", "recorded_at": NOW}
 
 
 def definition_row() -> dict[str, object]:

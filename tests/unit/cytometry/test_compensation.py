@@ -1,0 +1,52 @@
+"""Undoing spillover, and refusing what cannot be undone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from biomarkers.cytometry.acquisition import Spillover
+from biomarkers.cytometry.compensation import compensate, rank_correlation, undo_spillover
+from biomarkers.cytometry.markers import match_markers
+
+
+def test_spilled_light_comes_back_where_it_came_from():
+    rng = np.random.default_rng(1)
+    true = rng.uniform(0, 1e5, (500, 3))
+    matrix = np.array([[1, 0.2, 0.0], [0.1, 1, 0.3], [0, 0.05, 1]])
+    seen = np.column_stack([np.arange(500), true @ matrix]).astype(np.float32)
+    # float32 keeps seven digits of 1e5.
+    np.testing.assert_allclose(undo_spillover(seen, [1, 2, 3], matrix)[:, 1:], true, atol=0.1)
+    np.testing.assert_array_equal(undo_spillover(seen, [1, 2, 3], matrix)[:, 0], np.arange(500))
+
+
+@pytest.mark.parametrize(
+    ("detectors", "matrix", "code"),
+    [
+        (("D0-A", "D9-A"), np.eye(2), "COMPENSATION_MISMATCH"),
+        (("D0-A", "D1-A"), np.array([[1.0, 1.0], [1.0, 1.0]]), "COMPENSATION_UNRESOLVED"),
+        (("D0-A", "D1-A"), np.eye(2), "COMPENSATION_PARTIAL"),
+        (tuple(f"D{i}-A" for i in range(6)), np.eye(6), "COMPENSATION_IDENTITY"),
+    ],
+)
+def test_what_is_wrong_with_a_matrix_is_found(make_tube, panel, detectors, matrix, code):
+    acquisition, _ = make_tube(scale=0.2)
+    spillover = Spillover(keyword="SPILL", detectors=detectors, matrix=matrix)
+    tube = replace(acquisition, spillover=spillover)
+    assert code in [finding.code for finding in compensate(tube, panel, match_markers(panel, tube)).findings]
+
+
+def test_a_panel_for_unmixed_events_leaves_them_alone(make_tube, panel):
+    acquisition, _ = make_tube(scale=0.2)
+    unmixed = panel.model_copy(update={"compensation": "none"})
+    done = compensate(acquisition, unmixed, match_markers(unmixed, acquisition))
+    assert done.values is acquisition.events
+    assert done.findings == ()
+
+
+def test_rank_correlation_sees_order_alone():
+    x = np.arange(100, dtype=np.float32)
+    assert rank_correlation(x, np.exp(x / 20)) == pytest.approx(1.0)
+    assert rank_correlation(x, -(x**3)) == pytest.approx(-1.0)

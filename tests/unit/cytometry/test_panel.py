@@ -1,0 +1,89 @@
+"""Templates that contradict themselves."""
+
+from __future__ import annotations
+
+import pytest
+
+from biomarkers.errors import StudyDefinitionError
+from biomarkers.readers.declarations import parse_declaration
+from biomarkers.cytometry.panel import Panel
+from biomarkers.readers.panels import packaged_panel, packaged_panels, read_panel
+
+HEAD = 'name = "p"\ntitle = "p"\nmarkers = [{ name = "CD3" }, { name = "CD4" }]\n'
+
+
+def test_the_packaged_panels_are_valid_and_bear_their_files_names():
+    assert {"pbmc-lineage", "euroflow-lst"} <= set(packaged_panels())
+    for name in packaged_panels():
+        assert packaged_panel(name).name == name
+
+
+def test_the_panels_of_the_tests_own_data_are_valid(project_root):
+    names = [read_panel(path).name for path in sorted((project_root / "tests" / "data" / "panels").glob("*.toml"))]
+    assert names == ["mouse-lymphocytes", "pbmc-spectral"]
+
+
+def test_the_trial_panel_declares_the_tree_its_measurands_need():
+    panel = packaged_panel("pbmc-lineage")
+    assert [(p.name, p.parent) for p in panel.populations] == [
+        ("singlets", "root"),
+        ("live", "singlets"),
+        ("lymphocytes", "live"),
+        ("T", "lymphocytes"),
+        ("CD4", "T"),
+        ("CD8", "T"),
+        ("B", "lymphocytes"),
+        ("NK", "lymphocytes"),
+    ]
+    assert panel.ancestors("CD4") == ("T", "lymphocytes", "live", "singlets")
+
+
+def test_contradictions_are_told_together():
+    text = HEAD + (
+        "[[populations]]\nname = 'T'\nparent = 'lymphocytes'\n"
+        "gates = [{ method = 'valley', marker = 'CD8', sign = '+', borrow = ['CD4'] }]\n"
+        "[[populations]]\nname = 'T'\nparent = 'root'\n"
+        "gates = [{ method = 'shared', marker = 'CD4', sign = '+', of = 'T' }]\n"
+    )
+    with pytest.raises(StudyDefinitionError) as caught:
+        parse_declaration(text, Panel, name="p.toml")
+    for part in (
+        "population 'T' is declared 2 times",
+        "uses marker 'CD8', which the panel does not declare",
+        "refers to 'lymphocytes', which is not declared before it",
+        "refers to 'CD4', which is not declared before it",
+        "shares a cut of 'CD4' that 'T' does not make",
+    ):
+        assert part in str(caught.value)
+
+
+def test_a_gate_must_say_which_side_it_keeps():
+    text = HEAD + "[[populations]]\nname = 'T'\ngates = [{ method = 'valley', marker = 'CD3' }]\n"
+    with pytest.raises(StudyDefinitionError, match="sign"):
+        parse_declaration(text, Panel, name="p.toml")
+
+
+def test_an_unknown_method_is_refused_with_the_known_ones():
+    text = HEAD + "[[populations]]\nname = 'T'\ngates = [{ method = 'magic', marker = 'CD3', sign = '+' }]\n"
+    with pytest.raises(StudyDefinitionError, match="'valley', 'shared', 'tail'"):
+        parse_declaration(text, Panel, name="p.toml")
+
+
+def test_an_unknown_packaged_name_lists_the_known_ones():
+    with pytest.raises(StudyDefinitionError) as caught:
+        packaged_panel("pbmc")
+    assert caught.value.where == f"Packaged are {', '.join(packaged_panels())}."
+
+
+def test_the_digest_follows_the_content_not_the_layout():
+    one = parse_declaration(
+        HEAD + "[[populations]]\nname='T'\ngates=[{method='fixed',marker='CD3',sign='+',cut=1.0}]\n", Panel, name="a"
+    )
+    other = parse_declaration(
+        "# words\n"
+        + HEAD
+        + "[[populations]]\nname = 'T'\ngates = [{ method = 'fixed', marker = 'CD3', sign = '+', cut = 1 }]\n",
+        Panel,
+        name="b",
+    )
+    assert one.digest() == other.digest()

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, datetime
+
+import pytest
+from sqlalchemy import func, select
+
+from biomarkers.cytometry.analysis import AcquisitionAnalysis
+from biomarkers.elisa.analysis import PlateAnalysis
+from biomarkers.errors import StoreError
+from biomarkers.ihc.analysis import SlideAnalysis
+from biomarkers.results import Run
+from biomarkers.store import results, study_lists
+from biomarkers.store.append_only import APPEND_ONLY
+from biomarkers.store.database import Database
+from biomarkers.store.results import Decision
+from biomarkers.store.schema import metadata
+from biomarkers.study.definition import Material
+from biomarkers.study.roster import ActualVisit, Moment, Specimen, Subject
+
+ROWS: dict[str, dict[str, object]] = {
+    "definition": {"kind": "study", "name": "a", "sha256": "b", "content": "c"},
+    "alignment_set": {"digest": "d"},
+    "alignment": {
+        "set_id": 1,
+        "accession_id": "a",
+        "subject_id": "s",
+        "material": "PLASMA",
+        "rule": "label",
+        "chosen": 1,
+        "finding_codes": "",
+        "collected_on": date(2026, 1, 1),
+        "note": "",
+    },
+    "due_cell": {
+        "set_id": 1,
+        "subject_id": "s",
+        "visit": "C2D1",
+        "visit_number": 2,
+        "assay": "elisa",
+        "measurand": "IL6",
+        "unit": "pg/mL",
+        "materials": "PLASMA",
+        "not_expected_reason": "",
+        "hidden": 0,
+    },
+}
+
+
+def test_every_append_only_table_keeps_its_rows_against_update_and_delete(  # noqa: PLR0917  - fixtures
+    database: Database,
+    plate: Callable[..., PlateAnalysis],
+    acquisition: AcquisitionAnalysis,
+    slide: SlideAnalysis,
+    register: Callable[[Database, Run], None],
+    now: datetime,
+) -> None:
+    analyses = (plate(), plate(value=9.0), acquisition, slide)
+    for given in analyses:
+        register(database, given.run)
+    with database.write() as transaction:
+        for given in analyses:
+            results.record_analysis(transaction, given, reason="again", recorded_at=now)
+        results.dispose(
+            transaction,
+            result_id=slide.run.results[0].result_id,
+            decision=Decision.REPORTABLE,
+            reason="r",
+            decided_by="p",
+            decided_at=now,
+        )
+        day = Moment(day=date(2026, 1, 1))
+        specimen = Specimen(accession_id="a", subject_id="s", material=Material.PLASMA, collected_at=day)
+        visit = ActualVisit(subject_id="s", visit="C2D1", actual_date=None)
+        study_lists.record_roster(transaction, subjects=[Subject(subject_id="s", site="")], sha256="1", recorded_at=now)
+        study_lists.record_specimens(transaction, specimens=[specimen], sha256="2", recorded_at=now)
+        study_lists.record_visits(transaction, visits=[visit], sha256="3", recorded_at=now)
+        for name, row in ROWS.items():
+            table = metadata.tables[name]
+            moment = {"recorded_at": now} if "recorded_at" in table.columns else {}
+            transaction.connection.execute(table.insert().values({**row, **moment}))
+    for name in APPEND_ONLY:
+        table = metadata.tables[name]
+        column = next(iter(table.primary_key.columns))
+        for statement in (table.update().values({column.name: column}), table.delete()):
+            with database.read() as reading:
+                assert reading.connection.execute(select(func.count()).select_from(table)).scalar_one() > 0, name
+            with pytest.raises(StoreError, match=f"table {name} is append-only"), database.write() as transaction:
+                transaction.connection.execute(statement)
