@@ -31,12 +31,12 @@ from biomarkers.store.audit import AuditHead, AuditVerdict
 from biomarkers.store.database import Database, Transaction
 from biomarkers.store.definitions import DefinitionKind, record_definition
 from biomarkers.store.jobs import Job, JobState
-from biomarkers.store.results import StoredResult, current_results
+from biomarkers.store.results import aligned_inputs
 from biomarkers.store.study_lists import current_roster
 from biomarkers.study.arms import ArmAssignments
 from biomarkers.study.definition import StudyDefinition
 from biomarkers.study.visits import Rule, align_specimens
-from biomarkers.timepoints.alignment import AlignedInput, TimepointRow, timepoint_rows
+from biomarkers.timepoints.alignment import TimepointRow, timepoint_rows
 from biomarkers.timepoints.due import due_cells
 from biomarkers.timepoints.summary import SummaryRow, summarise
 from biomarkers.timepoints.table import rows_with_arms
@@ -138,14 +138,14 @@ class Laboratory:
         """Return the timepoint table as of a date, by default today in UTC."""
         with self.database.read() as reading:
             aligned = alignments.current(reading)
-            results = current_results(reading)
+            results = aligned_inputs(reading)
         if aligned is None:
             return ()
         return timepoint_rows(
             self.definition.study.id,
             aligned.alignments,
             aligned.due,
-            [_aligned_input(result) for result in results],
+            results,
             as_of=as_of or utc_now().date(),
         )
 
@@ -355,28 +355,6 @@ def _read_any(path: Path) -> object:
 
 def _names(given: str | Collection[str]) -> frozenset[str]:
     return frozenset([given]) if isinstance(given, str) else frozenset(given)
-
-
-def _aligned_input(result: StoredResult) -> AlignedInput:
-    return AlignedInput(
-        accession_id=result.accession_id,
-        assay=result.assay,
-        measurand=result.measurand,
-        value=result.value,
-        comparator=result.comparator,
-        unit=result.unit,
-        lower=result.lower,
-        upper=result.upper,
-        denominator=result.denominator,
-        n_replicates=result.n_replicates,
-        evaluable=result.is_evaluable,
-        finding_codes=result.finding_codes,
-        run_id=result.run_id,
-        result_id=result.result_id,
-        source_sha256s=result.source_sha256s,
-        order=result.ordinal,
-        disposition="" if result.disposition is None else result.disposition.value,
-    )
 
 
 def _table(rows: Sequence[TimepointRow], assignments: ArmAssignments | None) -> pd.DataFrame:

@@ -159,8 +159,10 @@ def open_tiff(path: Path, declared: tuple[StatedPixelSize, ...]) -> Iterator[Tif
     """
     with contextlib.ExitStack() as stack:
         try:
-            file = stack.enter_context(tifffile.TiffFile(path, _multifile=False))
-            slide = TiffSlide(file, path, declared)
+            # Damaged tags overflow in tifffile's arithmetic before they are refused; the warning tells nobody anything.
+            with np.errstate(all="ignore"):
+                file = stack.enter_context(tifffile.TiffFile(path, _multifile=False))
+                slide = TiffSlide(file, path, declared)
         except _FOREIGN as error:
             raise SourceFileError(
                 what=f"The TIFF file is damaged or cut off: {error}.",

@@ -410,8 +410,9 @@ specimen = _table(
 actual_visit = _table(
     "actual_visit",
     _of_list(),
-    _key("subject_id"),
-    _key("visit"),
+    _place(),  # a subject has many unscheduled visits
+    _text("subject_id"),
+    _text("visit"),
     _maybe("actual_date", DayText),
     _text("status"),
     _text("reason"),

@@ -111,6 +111,8 @@ def _record(  # noqa: PLR0917  - one private step behind the three functions abo
     if list_id is None:
         raise StoreError(what="The list was given no number.", where=f"List of {kind.value}.", remedy="Report this.")
     rows = [{"list_id": list_id[0], **_row(entry)} for entry in entries]
+    if "ordinal" in table.c:
+        rows = [{**row, "ordinal": ordinal} for ordinal, row in enumerate(rows)]
     if rows:
         transaction.connection.execute(insert(table), rows)
     audit.append(

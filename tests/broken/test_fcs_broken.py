@@ -16,7 +16,7 @@ from biomarkers.readers.fcs import read_fcs
 
 
 @pytest.fixture
-def sound(tmp_path) -> bytes:
+def sound(tmp_path: Path) -> bytes:
     path = tmp_path / "sound.fcs"
     with path.open("wb") as file:
         values = np.arange(300, dtype=np.float32)
@@ -34,33 +34,33 @@ def _refusal(folder: Path, content: bytes) -> SourceFileError:
     return caught.value
 
 
-def test_an_empty_file(tmp_path):
+def test_an_empty_file(tmp_path: Path) -> None:
     error = _refusal(tmp_path, b"")
     assert str(error) == "The file is empty. File 'tube.fcs'. Drop the FCS file as the cytometer exported it."
 
 
-def test_another_kind_of_file_with_the_extension_of_fcs(tmp_path):
+def test_another_kind_of_file_with_the_extension_of_fcs(tmp_path: Path) -> None:
     error = _refusal(tmp_path, b"PK\x03\x04 a workbook")
     assert error.what == r"The file begins with b'PK\x03\x04 a', not with an FCS version."
 
 
-def test_a_file_cut_off_inside_its_header(tmp_path, sound):
+def test_a_file_cut_off_inside_its_header(tmp_path: Path, sound: bytes) -> None:
     assert _refusal(tmp_path, sound[:40]).what == "The file ends after 40 bytes, inside its HEADER."
 
 
-def test_a_file_cut_off_inside_its_keywords(tmp_path, sound):
+def test_a_file_cut_off_inside_its_keywords(tmp_path: Path, sound: bytes) -> None:
     error = _refusal(tmp_path, sound[:100])
     assert error.what.startswith("TEXT is said to end at byte ")
     assert error.remedy == "The file was cut off: copy it again."
 
 
-def test_a_file_cut_off_inside_its_events(tmp_path, sound):
+def test_a_file_cut_off_inside_its_events(tmp_path: Path, sound: bytes) -> None:
     error = _refusal(tmp_path, sound[:-50])
     assert error.what.startswith("No stated place of DATA holds 100 events of 12 bytes: ")
     assert error.remedy == "The file was cut off or edited: copy it again, or export it again from the acquisition software."
 
 
-def test_both_places_lie_about_the_data(tmp_path, sound):
+def test_both_places_lie_about_the_data(tmp_path: Path, sound: bytes) -> None:
     wrong = sound.replace(b"/$TOT/100/", b"/$TOT/999/").replace(b"/$tot/100/", b"/$tot/999/")
     if wrong == sound:  # the writer may choose another delimiter
         place = sound.upper().index(b"$TOT") + 5
@@ -68,7 +68,7 @@ def test_both_places_lie_about_the_data(tmp_path, sound):
     assert "holds 999 events of 12 bytes" in _refusal(tmp_path, wrong).what
 
 
-def test_a_header_that_claims_keywords_of_a_hundred_megabytes(tmp_path, sound):
+def test_a_header_that_claims_keywords_of_a_hundred_megabytes(tmp_path: Path, sound: bytes) -> None:
     lying = sound[:18] + b"99999999" + sound[26:]
     assert _refusal(tmp_path, lying).what == "The HEADER does not say where TEXT lies, or says something impossible."
 
@@ -93,16 +93,16 @@ def _edited(sound: bytes, keyword: bytes, value: bytes) -> bytes:
         (b"$P1B", b"31", "data type 'F' with '31' bits is not supported."),
     ],
 )
-def test_keywords_that_contradict_the_standard(tmp_path, sound, keyword, value, told):
+def test_keywords_that_contradict_the_standard(tmp_path: Path, sound: bytes, keyword: bytes, value: bytes, told: str) -> None:
     assert _refusal(tmp_path, _edited(sound, keyword, value)).what.startswith(told)
 
 
-def test_a_file_that_does_not_exist(tmp_path):
+def test_a_file_that_does_not_exist(tmp_path: Path) -> None:
     with pytest.raises(SourceFileError, match="No such file"):
         read_fcs(tmp_path / "absent.fcs")
 
 
-def test_a_sparse_file_of_many_gigabytes_is_refused_at_once_and_without_memory(tmp_path, sound):
+def test_a_sparse_file_of_many_gigabytes_is_refused_at_once_and_without_memory(tmp_path: Path, sound: bytes) -> None:
     path = tmp_path / "huge.fcs"
     path.write_bytes(sound)
     os.truncate(path, 40_000_000_000)
@@ -114,7 +114,7 @@ def test_a_sparse_file_of_many_gigabytes_is_refused_at_once_and_without_memory(t
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000, "kilobytes"
 
 
-def test_thousands_of_random_mutations_end_in_typed_refusals_or_events(tmp_path, sound):
+def test_thousands_of_random_mutations_end_in_typed_refusals_or_events(tmp_path: Path, sound: bytes) -> None:
     rng = np.random.default_rng(20)
     path = tmp_path / "tube.fcs"
     for _ in range(1500):

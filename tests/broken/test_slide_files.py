@@ -55,7 +55,7 @@ WOUNDS = {
     "text": (b"accession_id,stain\n", "The file is no picture this laboratory reads."),
     "claims 200000 pixels a side": (
         _claimed_tiff(200_000, 200_000, tile=256),
-        "The picture claims 200000 x 200000 pixels, more than its 434 bytes can hold.",
+        "The picture claims 200000 x 200000 pixels, more than its 430 bytes can hold.",
     ),
     "claims one tile of 40 gigapixels": (
         _claimed_tiff(200_000, 200_000, tile=200_000),
@@ -63,7 +63,7 @@ WOUNDS = {
     ),
     "claims all its tiles": (
         _claimed_tiff(200_000, 200_000, tile=256, tiles=611_524),
-        "The picture claims 200000 x 200000 pixels, more than its 434 bytes can hold.",
+        "The picture claims 200000 x 200000 pixels, more than its 430 bytes can hold.",
     ),
     "lists too few tiles": (_claimed_tiff(2000, 2000, tile=256), "The picture needs 64 tiles or strips, and the file lists 1."),
     "pages in a circle": (LOOP, "The file has more than 10000 pages."),

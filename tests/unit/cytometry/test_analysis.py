@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
-from biomarkers.cytometry.analysis import analyse_acquisition, parameters
+from biomarkers.cytometry.acquisition import Acquisition
+from biomarkers.cytometry.analysis import AcquisitionAnalysis, analyse_acquisition, parameters
+from biomarkers.cytometry.panel import Panel
 from biomarkers.errors import StudyDefinitionError
 from biomarkers.provenance import Provenance, canonical_json
 from biomarkers.study.definition import PanelMeasurand
+
+MakeTube: TypeAlias = Callable[..., tuple[Acquisition, npt.NDArray[np.str_]]]
+
 
 PROVENANCE = Provenance(sources=(), inputs=(), software="test", parameters="{}", computed_at=datetime(2024, 1, 1, tzinfo=UTC))
 MEASURANDS = (
@@ -23,13 +31,13 @@ MEASURANDS = (
 )
 
 
-def _analyse(acquisition, panel, measurands=MEASURANDS):
+def _analyse(acquisition: Acquisition, panel: Panel, measurands: Sequence[PanelMeasurand] = MEASURANDS) -> AcquisitionAnalysis:
     return analyse_acquisition(
         acquisition, panel, measurands=measurands, accession_id="ATR-000001", run_id="cytometry-1", provenance=PROVENANCE
     )
 
 
-def test_frequencies_and_the_ratio_come_out_as_the_cells_were_put_in(make_tube, panel):
+def test_frequencies_and_the_ratio_come_out_as_the_cells_were_put_in(make_tube: MakeTube, panel: Panel) -> None:
     acquisition, _ = make_tube()
     results = {result.measurand: result for result in _analyse(acquisition, panel).run.results}
     # 3600 CD4, 1800 CD8, 700 B, 900 NK; a point of tolerance for doublets and scatter tails.
@@ -45,7 +53,7 @@ def test_frequencies_and_the_ratio_come_out_as_the_cells_were_put_in(make_tube, 
     assert results["CD4_PCT_LYMPH"].denominator == "lymphocytes"
 
 
-def test_counts_agree_with_each_other_over_the_tree(make_tube, panel):
+def test_counts_agree_with_each_other_over_the_tree(make_tube: MakeTube, panel: Panel) -> None:
     acquisition, _ = make_tube()
     records = {record.name: record for record in _analyse(acquisition, panel).populations}
     for record in records.values():
@@ -53,7 +61,9 @@ def test_counts_agree_with_each_other_over_the_tree(make_tube, panel):
         assert record.count <= record.parent_count
 
 
-def test_lymphocytes_and_nk_say_that_their_purity_is_unverified_without_cd45_and_cd14(make_tube, panel):
+def test_lymphocytes_and_nk_say_that_their_purity_is_unverified_without_cd45_and_cd14(
+    make_tube: MakeTube, panel: Panel
+) -> None:
     acquisition, _ = make_tube()
     analysis = _analyse(acquisition, panel)
     with_finding = [r.name for r in analysis.populations if any(f.code == "PURITY_UNVERIFIED" for f in r.findings)]
@@ -62,7 +72,7 @@ def test_lymphocytes_and_nk_say_that_their_purity_is_unverified_without_cd45_and
     assert "PURITY_UNVERIFIED" in {finding.code for finding in nk.findings}
 
 
-def test_without_a_spillover_matrix_no_number_is_given_and_it_is_said_why(make_tube, panel):
+def test_without_a_spillover_matrix_no_number_is_given_and_it_is_said_why(make_tube: MakeTube, panel: Panel) -> None:
     acquisition, _ = make_tube(spill=False)
     analysis = _analyse(acquisition, panel)
     assert all(result.quantity is None and result.interval is None for result in analysis.run.results)
@@ -70,21 +80,21 @@ def test_without_a_spillover_matrix_no_number_is_given_and_it_is_said_why(make_t
     assert not any(record.reportable for record in analysis.populations)
 
 
-def test_a_population_that_was_not_stained_is_not_evaluable_rather_than_zero(make_tube, panel):
+def test_a_population_that_was_not_stained_is_not_evaluable_rather_than_zero(make_tube: MakeTube, panel: Panel) -> None:
     acquisition, _ = make_tube(markers=("Viability", "CD3", "CD4", "CD8", "CD19"))
     results = {result.measurand: result for result in _analyse(acquisition, panel).run.results}
     assert results["NK_PCT_LYMPH"].quantity is None
     assert results["CD4_PCT_T"].quantity is not None
 
 
-def test_a_tube_with_too_few_events_gives_no_number(make_tube, panel):
+def test_a_tube_with_too_few_events_gives_no_number(make_tube: MakeTube, panel: Panel) -> None:
     acquisition, _ = make_tube()
     analysis = _analyse(replace(acquisition, events=acquisition.events[:60]), panel)
     assert all(result.quantity is None for result in analysis.run.results)
     assert "FEW_EVENTS" in {finding.code for finding in analysis.run.findings}
 
 
-def test_trouble_in_a_parent_is_named_in_the_population_below_it(make_tube, panel):
+def test_trouble_in_a_parent_is_named_in_the_population_below_it(make_tube: MakeTube, panel: Panel) -> None:
     acquisition, _ = make_tube()
     events = acquisition.events.copy()
     events[:, 4] = np.random.default_rng(3).normal(500, 200, len(events))  # CD3
@@ -93,7 +103,7 @@ def test_trouble_in_a_parent_is_named_in_the_population_below_it(make_tube, pane
     assert not records["CD4"].reportable
 
 
-def test_measurands_of_unknown_populations_are_refused_all_at_once(make_tube, panel):
+def test_measurands_of_unknown_populations_are_refused_all_at_once(make_tube: MakeTube, panel: Panel) -> None:
     acquisition, _ = make_tube()
     wrong = (
         PanelMeasurand(code="TREG_PCT_CD4", population="Treg", denominator="CD4"),
@@ -107,12 +117,12 @@ def test_measurands_of_unknown_populations_are_refused_all_at_once(make_tube, pa
     ]
 
 
-def test_two_analyses_of_the_same_events_have_the_same_identity(make_tube, panel):
+def test_two_analyses_of_the_same_events_have_the_same_identity(make_tube: MakeTube, panel: Panel) -> None:
     acquisition, _ = make_tube()
     assert _analyse(acquisition, panel).run.analysis_id == _analyse(acquisition, panel).run.analysis_id
 
 
-def test_every_setting_goes_into_the_parameters_as_canonical_json(panel):
+def test_every_setting_goes_into_the_parameters_as_canonical_json(panel: Panel) -> None:
     text = canonical_json(parameters(panel))
     assert '"pool_with":"CD4"' in text
     assert '"no_valley_quality":0.1' in text

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
-from biomarkers.cytometry.acquisition import Spillover
+from biomarkers.cytometry.acquisition import Acquisition, Spillover
 from biomarkers.cytometry.compensation import compensate, rank_correlation, undo_spillover
 from biomarkers.cytometry.markers import match_markers
+from biomarkers.cytometry.panel import Panel
+
+MakeTube: TypeAlias = Callable[..., tuple[Acquisition, npt.NDArray[np.str_]]]
 
 
-def test_spilled_light_comes_back_where_it_came_from():
+def test_spilled_light_comes_back_where_it_came_from() -> None:
     rng = np.random.default_rng(1)
     true = rng.uniform(0, 1e5, (500, 3))
     matrix = np.array([[1, 0.2, 0.0], [0.1, 1, 0.3], [0, 0.05, 1]])
@@ -31,14 +37,16 @@ def test_spilled_light_comes_back_where_it_came_from():
         (tuple(f"D{i}-A" for i in range(6)), np.eye(6), "COMPENSATION_IDENTITY"),
     ],
 )
-def test_what_is_wrong_with_a_matrix_is_found(make_tube, panel, detectors, matrix, code):
+def test_what_is_wrong_with_a_matrix_is_found(
+    make_tube: MakeTube, panel: Panel, detectors: tuple[str, ...], matrix: npt.NDArray[np.float64], code: str
+) -> None:
     acquisition, _ = make_tube(scale=0.2)
     spillover = Spillover(keyword="SPILL", detectors=detectors, matrix=matrix)
     tube = replace(acquisition, spillover=spillover)
     assert code in [finding.code for finding in compensate(tube, panel, match_markers(panel, tube)).findings]
 
 
-def test_a_panel_for_unmixed_events_leaves_them_alone(make_tube, panel):
+def test_a_panel_for_unmixed_events_leaves_them_alone(make_tube: MakeTube, panel: Panel) -> None:
     acquisition, _ = make_tube(scale=0.2)
     unmixed = panel.model_copy(update={"compensation": "none"})
     done = compensate(acquisition, unmixed, match_markers(unmixed, acquisition))
@@ -46,7 +54,7 @@ def test_a_panel_for_unmixed_events_leaves_them_alone(make_tube, panel):
     assert done.findings == ()
 
 
-def test_rank_correlation_sees_order_alone():
+def test_rank_correlation_sees_order_alone() -> None:
     x = np.arange(100, dtype=np.float32)
     assert rank_correlation(x, np.exp(x / 20)) == pytest.approx(1.0)
     assert rank_correlation(x, -(x**3)) == pytest.approx(-1.0)

@@ -42,35 +42,36 @@ def _panel(*markers: Marker) -> Panel:
         ("PB-A", "CD4+CD20", "CD4+CD20"),
     ],
 )
-def test_names_are_matched_as_operators_write_them(detector, written, wanted):
+def test_names_are_matched_as_operators_write_them(detector: str, written: str, wanted: str) -> None:
     panel = _panel(Marker(name=wanted))
     assert match_markers(panel, _acquisition(("FSC-A", ""), (detector, written))) == {wanted: 1}
 
 
 @pytest.mark.parametrize(("detector", "written"), [("PE-A", "CD45RA"), ("PB-A", "CD4+CD20"), ("CD4-A", "EMPTY"), ("X", "CD40")])
-def test_a_name_that_only_begins_alike_is_another_marker(detector, written):
+def test_a_name_that_only_begins_alike_is_another_marker(detector: str, written: str) -> None:
     with pytest.raises(GatingError):
         match_markers(_panel(Marker(name="CD4"), Marker(name="CD45")), _acquisition((detector, written)))
 
 
-def test_of_area_height_and_width_of_one_antibody_the_area_is_meant():
+def test_of_area_height_and_width_of_one_antibody_the_area_is_meant() -> None:
     acquisition = _acquisition(("PE-H", "CD3"), ("PE-A", "CD3"), ("PE-W", "CD3"))
     assert match_markers(_panel(Marker(name="CD3")), acquisition) == {"CD3": 1}
 
 
-def test_every_mismatch_is_reported_at_once_with_what_the_file_has():
+def test_every_mismatch_is_reported_at_once_with_what_the_file_has() -> None:
     panel = _panel(Marker(name="CD3"), Marker(name="CD4"), Marker(name="CD8"))
     with pytest.raises(GatingError) as caught:
         match_markers(panel, _acquisition(("PE-A", "CD8"), ("APC-A", "CD8"), ("FITC-A", "CD19")))
+    absent = "No channel carries the marker; the file has 'PE-A' (CD8), 'APC-A' (CD8), 'FITC-A' (CD19)."
     told = {fault.where: fault.what for fault in caught.value.faults}
     assert told == {
-        "Acquisition 'tube', marker 'CD3'.": "No channel carries the marker; the file has 'PE-A' (CD8), 'APC-A' (CD8), 'FITC-A' (CD19).",
-        "Acquisition 'tube', marker 'CD4'.": "No channel carries the marker; the file has 'PE-A' (CD8), 'APC-A' (CD8), 'FITC-A' (CD19).",
+        "Acquisition 'tube', marker 'CD3'.": absent,
+        "Acquisition 'tube', marker 'CD4'.": absent,
         "Acquisition 'tube', marker 'CD8'.": "The marker fits 2 channels: 'PE-A', 'APC-A'.",
     }
 
 
-def test_two_markers_on_one_channel_are_refused():
+def test_two_markers_on_one_channel_are_refused() -> None:
     panel = _panel(Marker(name="CD3"), Marker(name="T cell", aliases=("CD3",)))
     with pytest.raises(GatingError, match="Several markers of the panel fit this one channel: 'CD3', 'T cell'"):
         match_markers(panel, _acquisition(("PE-A", "CD3")))

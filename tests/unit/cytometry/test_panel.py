@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from biomarkers.cytometry.panel import Panel
 from biomarkers.errors import StudyDefinitionError
 from biomarkers.readers.declarations import parse_declaration
-from biomarkers.cytometry.panel import Panel
 from biomarkers.readers.panels import packaged_panel, packaged_panels, read_panel
 
 HEAD = 'name = "p"\ntitle = "p"\nmarkers = [{ name = "CD3" }, { name = "CD4" }]\n'
 
 
-def test_the_packaged_panels_are_valid_and_bear_their_files_names():
+def test_the_packaged_panels_are_valid_and_bear_their_files_names() -> None:
     assert {"pbmc-lineage", "euroflow-lst"} <= set(packaged_panels())
     for name in packaged_panels():
         assert packaged_panel(name).name == name
 
 
-def test_the_panels_of_the_tests_own_data_are_valid(project_root):
+def test_the_panels_of_the_tests_own_data_are_valid(project_root: Path) -> None:
     names = [read_panel(path).name for path in sorted((project_root / "tests" / "data" / "panels").glob("*.toml"))]
     assert names == ["mouse-lymphocytes", "pbmc-spectral"]
 
 
-def test_the_trial_panel_declares_the_tree_its_measurands_need():
+def test_the_trial_panel_declares_the_tree_its_measurands_need() -> None:
     panel = packaged_panel("pbmc-lineage")
     assert [(p.name, p.parent) for p in panel.populations] == [
         ("singlets", "root"),
@@ -38,7 +40,7 @@ def test_the_trial_panel_declares_the_tree_its_measurands_need():
     assert panel.ancestors("CD4") == ("T", "lymphocytes", "live", "singlets")
 
 
-def test_contradictions_are_told_together():
+def test_contradictions_are_told_together() -> None:
     text = HEAD + (
         "[[populations]]\nname = 'T'\nparent = 'lymphocytes'\n"
         "gates = [{ method = 'valley', marker = 'CD8', sign = '+', borrow = ['CD4'] }]\n"
@@ -57,25 +59,25 @@ def test_contradictions_are_told_together():
         assert part in str(caught.value)
 
 
-def test_a_gate_must_say_which_side_it_keeps():
+def test_a_gate_must_say_which_side_it_keeps() -> None:
     text = HEAD + "[[populations]]\nname = 'T'\ngates = [{ method = 'valley', marker = 'CD3' }]\n"
     with pytest.raises(StudyDefinitionError, match="sign"):
         parse_declaration(text, Panel, name="p.toml")
 
 
-def test_an_unknown_method_is_refused_with_the_known_ones():
+def test_an_unknown_method_is_refused_with_the_known_ones() -> None:
     text = HEAD + "[[populations]]\nname = 'T'\ngates = [{ method = 'magic', marker = 'CD3', sign = '+' }]\n"
     with pytest.raises(StudyDefinitionError, match="'valley', 'shared', 'tail'"):
         parse_declaration(text, Panel, name="p.toml")
 
 
-def test_an_unknown_packaged_name_lists_the_known_ones():
+def test_an_unknown_packaged_name_lists_the_known_ones() -> None:
     with pytest.raises(StudyDefinitionError) as caught:
         packaged_panel("pbmc")
     assert caught.value.where == f"Packaged are {', '.join(packaged_panels())}."
 
 
-def test_the_digest_follows_the_content_not_the_layout():
+def test_the_digest_follows_the_content_not_the_layout() -> None:
     one = parse_declaration(
         HEAD + "[[populations]]\nname='T'\ngates=[{method='fixed',marker='CD3',sign='+',cut=1.0}]\n", Panel, name="a"
     )

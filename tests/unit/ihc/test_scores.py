@@ -85,7 +85,7 @@ def test_intervals_hold_the_true_value_as_often_as_they_say(dispersion: float | 
         ):
             interval = score(counts).interval
             held[name] += interval.lower <= truth <= interval.upper
-    # Six hundred repeats know a coverage of 95 % within two points; an interval never narrower than independent cells covers more.
+    # Six hundred repeats know a coverage of 95 % within two points; limits no narrower than independent cells' cover more.
     for name, count in held.items():
         assert 0.92 <= count / repeats <= 0.99, name
 

@@ -23,8 +23,12 @@ WHITE = (240.0, 238.0, 232.0)
 def _stained(haematoxylin: tuple[float, float, float], dab: tuple[float, float, float], *, brown: float) -> np.ndarray:
     generator = np.random.default_rng(5)
     amounts = np.zeros((200, 200, 3))
-    amounts[..., 0] = generator.gamma(2.0, 0.1, (200, 200))
-    amounts[..., 1] = generator.gamma(2.0, 0.2, (200, 200)) * (generator.random((200, 200)) < brown)
+    # Brown lies beside the blue, with a little of it, as a membrane lies beside its nucleus.
+    is_brown = generator.random((200, 200)) < brown
+    amounts[..., 0] = generator.gamma(2.0, 0.1, (200, 200)) * np.where(is_brown, 0.15, 1.0)
+    amounts[..., 1] = generator.gamma(2.0, 0.2, (200, 200)) * is_brown
+    # A cell is larger than a pixel: neighbours are alike.
+    amounts = np.repeat(np.repeat(amounts[:50, :50], 4, axis=0), 4, axis=1)
     light = compose_light(amounts, WHITE, StainVectors.of(haematoxylin, dab))
     return np.clip(light + generator.normal(0, 1.5, light.shape), 0, 255).astype(np.uint8)
 
@@ -87,7 +91,7 @@ def test_the_slides_own_directions_are_found_within_five_degrees(
 def test_a_slide_without_brown_keeps_the_protocols_dab() -> None:
     estimate = estimate_vectors(_stained((0.6, 0.73, 0.32), EXPECTED.dab, brown=0.0), WHITE, EXPECTED, largest_angle_deg=20.0)
     assert estimate.defaulted == ("dab",)
-    assert estimate.vectors.dab == EXPECTED.dab
+    assert angle_deg(estimate.vectors.dab, EXPECTED.dab) < 1e-3
 
 
 def test_a_direction_too_far_from_the_protocols_is_not_believed() -> None:

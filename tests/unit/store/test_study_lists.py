@@ -73,7 +73,7 @@ def test_a_recorded_roster_reads_back_equal_in_every_field(database: Database, n
 
 def test_every_field_of_a_study_list_has_a_column() -> None:
     for kind, table in ((Subject, subject), (Specimen, specimen), (ActualVisit, actual_visit)):
-        assert {field.name for field in fields(kind)} == set(table.columns.keys()) - {"list_id"}
+        assert {field.name for field in fields(kind)} == set(table.columns.keys()) - {"list_id", "ordinal"}
 
 
 def test_before_any_list_the_roster_is_empty(database: Database) -> None:
@@ -183,3 +183,14 @@ def test_every_version_of_a_declaration_is_kept_and_the_newest_is_current(databa
     assert older is not None
     assert (current.content, older.content) == ("content of v2", "content of v1")
     assert last.detail == {"sha256": "v2", "before": "v1"}
+
+
+def test_a_subject_may_have_several_unscheduled_visits(database: Database, now: datetime) -> None:
+    visits = [
+        ActualVisit(subject_id="S0001", visit="UNSCHEDULED", actual_date=date(2025, 2, day), status="", reason="")
+        for day in (3, 9)
+    ]
+    with database.write() as transaction:
+        assert study_lists.record_visits(transaction, visits=visits, sha256="c", recorded_at=now)
+    with database.read() as reading:
+        assert list(study_lists.current_roster(reading).visits) == [("S0001", "UNSCHEDULED")]

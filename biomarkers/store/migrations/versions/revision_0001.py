@@ -400,10 +400,11 @@ def _make_study() -> None:
     _create(
         "actual_visit",
         sa.Column("list_id", sa.Integer(), nullable=False, autoincrement=False),
+        sa.Column("ordinal", sa.Integer(), nullable=False, autoincrement=False),
         *_texts("subject_id", "visit"),
         _text("actual_date", nullable=True),
         *_texts("status", "reason"),
-        _key("actual_visit", "list_id", "subject_id", "visit"),
+        _key("actual_visit", "list_id", "ordinal"),
         _refers("actual_visit", ("list_id",), "study_list", ("id",)),
     )
     _create(

@@ -1,0 +1,93 @@
+"""`biomarkers cytometry gate` as a person and as a program call it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import flowio
+import numpy as np
+import pytest
+from pyarrow import parquet
+from typer.testing import CliRunner
+
+from biomarkers.cli.cytometry import app
+from biomarkers.errors import GatingError, StudyDefinitionError
+
+PANEL = """
+name = "two"
+title = "Two populations"
+compensation = "none"
+markers = [{ name = "CD3" }]
+[[populations]]
+name = "CD3+"
+gates = [{ method = "valley", marker = "CD3", sign = "+" }]
+[[populations]]
+name = "CD3-"
+gates = [{ method = "shared", marker = "CD3", sign = "-", of = "CD3+" }]
+"""
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    rng = np.random.default_rng(1)
+    values = np.concatenate([rng.normal(0, 100, 1000), rng.normal(20_000, 2_000, 500)]).astype(np.float32)
+    fcs, panel = tmp_path / "tube.fcs", tmp_path / "two.toml"
+    with fcs.open("wb") as file:
+        flowio.create_fcs(file, values.tolist(), ["PE-A"], ["CD3"], {"P1R": "262144"}).close()
+    panel.write_text(PANEL)
+    return fcs, panel
+
+
+def test_the_document_has_every_field_programs_rely_on(files: tuple[Path, Path]) -> None:
+    fcs, panel = files
+    done = CliRunner().invoke(app, ["gate", str(fcs), "--panel", str(panel), "--json"])
+    assert done.exit_code == 0, done.output
+    document = json.loads(done.stdout)
+    assert document["events"] == 1500
+    assert document["panel"] == "two"
+    positive, negative = document["populations"]
+    assert {
+        "name", "parent", "count", "parent_count", "frequency_percent", "denominator", "lower", "upper", "median_intensity",
+        "quality", "reportable", "findings",
+    } <= set(positive)  # fmt: skip
+    assert (positive["name"], positive["parent"], positive["count"], negative["count"]) == ("CD3+", "root", 500, 1000)
+    assert positive["median_intensity"]["CD3"] == pytest.approx(20_000, rel=0.02)
+    assert positive["lower"] < positive["frequency_percent"] < positive["upper"]
+    assert {finding["code"] for finding in document["findings"]} == {"TIME_MISSING"}
+    assert set(document["findings"][0]) == {"code", "severity", "where", "message", "remedy"}
+
+
+def test_the_membership_has_one_column_a_population_and_one_row_an_event(files: tuple[Path, Path], tmp_path: Path) -> None:
+    fcs, panel = files
+    out = tmp_path / "members.parquet"
+    assert CliRunner().invoke(app, ["gate", str(fcs), "--panel", str(panel), "--membership", str(out)]).exit_code == 0
+    table = parquet.read_table(out)
+    assert table.column_names == ["CD3+", "CD3-"]
+    assert table.num_rows == 1500
+    np.testing.assert_array_equal(table["CD3+"].to_numpy(), np.arange(1500) >= 1000)
+
+
+def test_people_see_a_table_and_hear_findings_apart_from_it(files: tuple[Path, Path]) -> None:
+    fcs, panel = files
+    done = CliRunner().invoke(app, ["gate", str(fcs), "--panel", str(panel)])
+    assert "tube: 1500 events, panel two" in done.stdout
+    assert "note TIME_MISSING" in done.stderr
+    assert "TIME_MISSING" not in done.stdout
+
+
+def test_a_panel_that_does_not_fit_is_refused_with_every_marker_named(files: tuple[Path, Path]) -> None:
+    fcs, _ = files
+    done = CliRunner().invoke(app, ["gate", str(fcs), "--panel", "pbmc-lineage"])
+    assert isinstance(done.exception, GatingError)
+    assert "marker 'CD4'" in str(done.exception)
+    assert "marker 'FSC-A'" in str(done.exception)
+
+
+def test_an_unknown_panel_is_refused_by_name(files: tuple[Path, Path]) -> None:
+    done = CliRunner().invoke(app, ["gate", str(files[0]), "--panel", "nonsense"])
+    assert isinstance(done.exception, StudyDefinitionError)
+
+
+def test_a_call_without_a_panel_is_wrong(files: tuple[Path, Path]) -> None:
+    assert CliRunner().invoke(app, ["gate", str(files[0])]).exit_code == 2
