@@ -39,9 +39,8 @@ from biomarkers.study.visits import Rule, align_specimens
 from biomarkers.timepoints.alignment import TimepointRow, timepoint_rows
 from biomarkers.timepoints.due import due_cells
 from biomarkers.timepoints.summary import SummaryRow, summarise
-from biomarkers.timepoints.table import rows_with_arms
+from biomarkers.timepoints.table import rows_with_arms, timepoint_table, wide_table
 
-TIMEPOINT_COLUMNS = tuple(field.name for field in fields(TimepointRow))
 SUMMARY_COLUMNS = tuple(field.name for field in fields(SummaryRow))
 
 
@@ -184,8 +183,10 @@ class Laboratory:
         >>> lab.timepoints(measurand="IL6", visit="C2D1")  # doctest: +SKIP
         """
         rows = self._chosen(measurand, visit, subject, as_of)
-        table = _table(rows, self.arms() if arm else None)
-        return _wide(table) if wide else table
+        assignments = self.arms() if arm else None
+        if wide:
+            return wide_table(rows, assignments)
+        return timepoint_table(rows) if assignments is None else rows_with_arms(rows, assignments)
 
     def summary(
         self,
@@ -355,26 +356,6 @@ def _read_any(path: Path) -> object:
 
 def _names(given: str | Collection[str]) -> frozenset[str]:
     return frozenset([given]) if isinstance(given, str) else frozenset(given)
-
-
-def _table(rows: Sequence[TimepointRow], assignments: ArmAssignments | None) -> pd.DataFrame:
-    if assignments is not None:
-        return rows_with_arms(rows, assignments)
-    return pd.DataFrame([[getattr(row, name) for name in TIMEPOINT_COLUMNS] for row in rows], columns=list(TIMEPOINT_COLUMNS))
-
-
-def _wide(table: pd.DataFrame) -> pd.DataFrame:
-    keys = [name for name in ("study_id", "subject_id", "arm", "visit", "visit_number") if name in table]
-    shown = [
-        f"{comparator}{value:g}" if comparator else (None if pd.isna(value) else value)
-        for value, comparator in zip(table["value"], table["comparator"], strict=True)
-    ]
-    entries = table[keys].assign(measurand=table["measurand"], shown=pd.Series(shown, index=table.index, dtype=object))
-    index = entries[keys].drop_duplicates().reset_index(drop=True)
-    for measurand in dict.fromkeys(entries["measurand"]):
-        found = entries.loc[entries["measurand"] == measurand, [*keys, "shown"]].drop_duplicates(keys)
-        index = index.merge(found.rename(columns={"shown": measurand}), on=keys, how="left")
-    return index
 
 
 def _inbox_name(file: DroppedFile) -> str:

@@ -6,7 +6,7 @@ Knows what is asked for and how a score is shown. Must not know how it is comput
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
@@ -68,7 +68,7 @@ def score(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Score one image: positive cells in percent, per mm2 of tissue, and the H-score, with 95 % intervals."""
-    from biomarkers.ihc.analysis import calibrate_slide, score_slide, slide_cells, tile_tasks
+    from biomarkers.ihc.analysis import calibrate_slide, parameters, score_slide, slide_cells, tile_tasks
     from biomarkers.provenance import Provenance, canonical_json, software_version, utc_now
     from biomarkers.readers.slides import open_slide
     from biomarkers.readers.stain_protocols import packaged_protocol, read_protocol
@@ -78,39 +78,47 @@ def score(
     with opener() as slide:
         calibration = calibrate_slide(slide, protocol)
     tasks = tile_tasks(calibration, protocol)
-    measurements = sorted(_measured(opener, tasks, calibration, protocol), key=lambda measured: measured.tile_index)
+    tiles = sorted(_measured(opener, tasks, calibration, protocol), key=lambda tile: tile.tile_index)
     provenance = Provenance(
         sources=(),
         inputs=(),
         software=software_version(),
-        parameters=canonical_json({"stain_protocol": protocol.parameters()}),
+        parameters=canonical_json(parameters(protocol)),
         computed_at=utc_now(),
     )
-    analysis = score_slide(measurements, calibration, protocol, scores=(), accession_id="", run_id="", provenance=provenance)
-    found = slide_cells(measurements)
-    if cells is not None or overlay is not None:
-        from biomarkers.readers.cell_files import write_cells_geojson, write_cells_parquet, write_picture
+    analysis = score_slide(tiles, calibration, protocol, scores=(), accession_id="", run_id="", provenance=provenance)
+    if cells is not None:
+        _write_cells(cells, opener, list(zip(tasks, tiles, strict=True)), calibration, protocol)
+    if overlay is not None:
+        from biomarkers.ihc.overlay import draw_cells
+        from biomarkers.readers.cell_files import write_picture
 
-        if cells is not None and cells.suffix == ".parquet":
-            write_cells_parquet(cells, found, pixel_size_um=calibration.pixel_size_um)
-        elif cells is not None:
-            from biomarkers.ihc.analysis import outline_tile
-
-            with opener() as slide:
-                pairs = zip(measurements, tasks, strict=True)
-                write_cells_geojson(
-                    cells,
-                    ((tile.cells, outline_tile(slide, task, calibration.optics, protocol)) for tile, task in pairs),
-                )
-        if overlay is not None:
-            from biomarkers.ihc.overlay import draw_cells
-
-            with opener() as slide:
-                write_picture(overlay, draw_cells(slide, calibration, found))
+        with opener() as slide:
+            write_picture(overlay, draw_cells(slide, calibration, slide_cells(tiles)))
     if as_json:
         print_json(_document(analysis))
     else:
         _show(analysis)
+
+
+def _write_cells(
+    path: Path,
+    opener: SlideOpener,
+    measured: Sequence[tuple[TileTask, TileMeasurement]],
+    calibration: SlideCalibration,
+    protocol: StainProtocol,
+) -> None:
+    from biomarkers.ihc.analysis import outline_tile, slide_cells
+    from biomarkers.readers.cell_files import write_cells_geojson, write_cells_parquet
+
+    if path.suffix == ".parquet":
+        cells = slide_cells(tile for _, tile in measured)
+        write_cells_parquet(path, cells, pixel_size_um=calibration.pixel_size_um)
+        return
+    with opener() as slide:
+        write_cells_geojson(
+            path, ((tile.cells, outline_tile(slide, task, calibration.optics, protocol)) for task, tile in measured)
+        )
 
 
 def _measured(

@@ -1,8 +1,8 @@
 """A template applied to an acquisition: gates, memberships, and how far each gate can be trusted.
 
 Knows how populations hang together and when a number must not be trusted. Must not know which frequencies a study reports, nor
-any file. The same events and template always give the same memberships: nothing here depends on time, on the order of files or on
-an unseeded generator.
+any file. The same events and template always give the same memberships: nothing here depends on time, on the order of files or
+on an unseeded generator.
 """
 
 from __future__ import annotations

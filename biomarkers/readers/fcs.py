@@ -24,11 +24,17 @@ from biomarkers.results import Finding, Severity
 MOST_VALUES = 120_000_000
 """Events times channels held in memory at once: 480 MB as float32, four million events of thirty channels."""
 
+MOST_SPILLOVER_DETECTORS = 512
+"""No instrument has more; keeps a lying matrix from costing minutes to invert."""
+
 MOST_FILE_BYTES = 1_000_000_000
 """Largest file opened; with :data:`MOST_VALUES` it bounds time and memory whatever the file claims."""
 
 LONGEST_KEYWORD = 512
 """Characters of a keyword's value kept; longer ones are settings of the acquisition software."""
+
+LARGEST_VALUE = 1e12
+"""Beyond what any detector's scale reaches, by five powers of ten; larger values are garbage."""
 
 CHUNK_EVENTS = 1 << 16
 """Events decoded at a time where they must be unpacked, so that memory stays near that of the result."""
@@ -242,7 +248,9 @@ def _decode(file: BinaryIO, first: int, event_count: int, parameters: tuple[_Par
     storages = {parameter.storage for parameter in parameters}
     if len(storages) == 1 and next(iter(storages)).newbyteorder("=") == np.float32:
         raw = np.fromfile(file, dtype=parameters[0].storage, count=event_count * count)
-        return raw.astype(np.float32).reshape(event_count, count)
+        if not raw.dtype.isnative:  # turned round in place: a copy would double the memory of the largest files
+            raw = raw.byteswap(inplace=True).view(raw.dtype.newbyteorder("="))
+        return raw.view(np.float32).reshape(event_count, count)
     record = np.dtype([(f"c{index}", parameter.storage) for index, parameter in enumerate(parameters)])
     events = np.empty((event_count, count), dtype=np.float32)
     for start in range(0, event_count, CHUNK_EVENTS):
@@ -299,11 +307,15 @@ def _scale_time(column: npt.NDArray[np.float32], keywords: Mapping[str, str], na
 
 def _drop_infinite(events: npt.NDArray[np.float32], name: str) -> tuple[npt.NDArray[np.float32], tuple[Finding, ...]]:
     """Make values that are no measurement missing, so that no gate keeps their events."""
-    odd = ~np.isfinite(events) | (np.abs(events) > 1e12)
-    rows = int(np.count_nonzero(odd.any(axis=1)))
+    rows = 0
+    for start in range(0, events.shape[0], CHUNK_EVENTS):
+        chunk = events[start : start + CHUNK_EVENTS]
+        odd = ~(np.abs(chunk) <= LARGEST_VALUE)
+        if odd.any():
+            rows += int(np.count_nonzero(odd.any(axis=1)))
+            chunk[odd] = np.nan
     if rows == 0:
         return events, ()
-    events[odd] = np.nan
     return events, (
         Finding(
             code="VALUES_NOT_FINITE",
@@ -357,7 +369,7 @@ def _spillover(keywords: Mapping[str, str], name: str) -> tuple[Spillover | None
 
 def _parse_spillover(keyword: str, text: str) -> Spillover:
     fields = [field.strip() for field in text.split(",")]
-    if not fields[0].isdigit() or not 0 < int(fields[0][:6]) <= MOST_CHANNELS:
+    if not fields[0].isdigit() or not 0 < int(fields[0][:6]) <= MOST_SPILLOVER_DETECTORS:
         raise ValueError(f"it begins with '{fields[0][:20]}', no number of detectors")
     count = int(fields[0])
     if len(fields) != 1 + count + count * count:

@@ -5,10 +5,13 @@ Knows encodings, delimiters and how a workbook is opened without being harmed by
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import re
+import warnings
 import zipfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, time
@@ -32,6 +35,21 @@ LARGEST_SHEET_CELLS = 500_000
 
 _ZIP = b"PK\x03\x04"
 _OLD_EXCEL = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_WORKBOOK_FAULTS = (
+    OSError,
+    SyntaxError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    EOFError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What openpyxl lets through of a damaged workbook; malformed XML is a SyntaxError."""
+
 _FORBIDDEN_IN_TEXT = re.compile(r"[\x00-\x08\x0e-\x1f]")
 
 
@@ -202,17 +220,17 @@ def _workbook(path: Path) -> tuple[Sheet, ...]:
     from openpyxl import load_workbook  # noqa: PLC0415  - see above
 
     try:
-        book = load_workbook(path, read_only=True, data_only=True, keep_links=False)
-        try:
+        # An open file, because by a path openpyxl would judge the extension.
+        with (
+            warnings.catch_warnings(action="ignore"),  # openpyxl remarks on styles and properties, which nobody reads here
+            _opened(path) as file,
+            contextlib.closing(load_workbook(file, read_only=True, data_only=True, keep_links=False)) as book,
+        ):
             return tuple(
                 Sheet(name=sheet.title, rows=_cells(sheet.iter_rows(values_only=True), path, sheet.title), delimiter="")
                 for sheet in book.worksheets
             )
-        finally:
-            book.close()
-    except SourceFileError:
-        raise
-    except Exception as error:
+    except _WORKBOOK_FAULTS as error:
         raise SourceFileError(
             what=f"The workbook cannot be read: {type(error).__name__}: {error}.",
             where=_where(path),

@@ -1,11 +1,12 @@
 """Quantiles and geometric means of quantities of which some are only known to lie between two ends.
 
-Knows intervals, Turnbull's estimate and a normal likelihood on the log scale. Must not know measurands, visits or arms. No bound
-is ever replaced by a number: neither by 0, nor by the limit, nor by half of it.
+Knows intervals, Turnbull's estimate and a normal likelihood on the log scale. Must not know measurands, visits or arms. No
+bound is ever replaced by a number: neither by 0, nor by the limit, nor by half of it.
 
 References
 ----------
-Turnbull BW. The empirical distribution function with arbitrarily grouped, censored and truncated data. J R Stat Soc B 1976;38:290.
+Turnbull BW. The empirical distribution function with arbitrarily grouped, censored and truncated data. Journal of the Royal
+Statistical Society B 1976;38:290-295.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from numpy.typing import NDArray
 from scipy.special import log_ndtr
 from scipy.stats import binom
 
-SAME = 1e-9
-"""Shares of a distribution closer than this are one: the estimate is iterated to a tenth of it."""
+SAME_SHARE = 1e-6
+"""Shares of a distribution closer than this are one; far below one observation's share, far above the iteration's error."""
+
+_SETTLED = 1e-10
 
 LARGEST_CENSORED_SHARE = 0.7
 FEWEST_DETECTED = 5
@@ -81,14 +84,14 @@ def turnbull(known: Sequence[Known]) -> tuple[Step, ...]:
     for _ in range(_LARGEST_ROUNDS):
         expected = counts * shares
         updated = (expected / expected.sum(axis=1, keepdims=True)).mean(axis=0)
-        done = float(np.abs(updated - shares).max()) < SAME / 10
+        done = float(np.abs(updated - shares).max()) < _SETTLED
         shares = updated
         if done:
             break
     return tuple(
         Step(low=low[0], high=high[0], share=float(share))
         for (low, high), share in zip(places, shares, strict=True)
-        if share > SAME
+        if share > SAME_SHARE
     )
 
 
@@ -110,9 +113,9 @@ def quantile(steps: Sequence[Step], share: float) -> Step:
     reached = 0.0
     for step, following in pairwise([*steps, steps[-1]]):
         reached += step.share
-        if reached > share + SAME:
+        if reached > share + SAME_SHARE:
             return step
-        if abs(reached - share) <= SAME:
+        if abs(reached - share) <= SAME_SHARE:
             return Step(low=_middle(step.low, following.low), high=_middle(step.high, following.high), share=step.share)
     return steps[-1]
 
@@ -137,10 +140,8 @@ def median_limits(known: Sequence[Known], level: float = 0.95) -> Limits:
     Fewer than six quantities give no interval of 95 %.
     """
     count = len(known)
-    # The largest number of observations that may lie below the median before the tail exceeds its half.
+    # With this many or more observations on one side of the median, that side's tail would exceed its half of the error.
     beyond = int(binom.ppf((1.0 - level) / 2.0, count, 0.5)) if count else 0
-    while beyond > 0 and float(binom.cdf(beyond - 1, count, 0.5)) > (1.0 - level) / 2.0:
-        beyond -= 1
     if beyond < 1:
         return Limits(lower=None, upper=None)
     lower = sorted(one.low for one in known)[beyond - 1]
@@ -156,7 +157,7 @@ def geometric_mean(known: Sequence[Known]) -> float | None:
     """
     exact = np.array([one.low for one in known if one.is_exact])
     bounds = [one for one in known if not one.is_exact]
-    if exact.size == 0 or float(exact.min()) <= 0.0:
+    if exact.size == 0 or float(exact.min()) <= 0.0 or any(one.high <= 0.0 for one in bounds):
         return None
     if not bounds:
         return math.exp(float(np.log(exact).mean()))
@@ -187,6 +188,6 @@ def _normal_mean(exact: NDArray[np.float64], below: NDArray[np.float64], above: 
         mean, sd = mean + centred, updated_sd
         if sd == 0.0:
             return None
-        if moved < SAME:
+        if moved < _SETTLED:
             break
     return mean

@@ -60,7 +60,9 @@ class DueCell:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _End:
+class StudyEnd:
+    """When and why no further visit is expected of a subject."""
+
     since: date
     reason: NotExpected
 
@@ -99,24 +101,44 @@ def _subject_cells(definition: StudyDefinition, subject: Subject, roster: Roster
             )
 
 
-def _end(subject: Subject, scheduled: ScheduledVisit) -> _End | None:
-    if subject.consent_withdrawn_on is not None:
-        return _End(since=subject.consent_withdrawn_on, reason=NotExpected.CONSENT_WITHDRAWN)
-    if scheduled.took_place:
+def study_end(subject: Subject) -> StudyEnd | None:
+    """Return the first event after which no planned visit but that of progression is expected; withdrawn consent before all."""
+    return _first(_ends(subject))
+
+
+def _end(subject: Subject, scheduled: ScheduledVisit) -> StudyEnd | None:
+    if subject.consent_withdrawn_on is None and scheduled.took_place:
         return None
     target = scheduled.target_date
-    ends = [end for end in _ends(subject, scheduled.visit.anchor) if target is None or end.since < target]
-    # Ties go to the earlier kind: who died on the day of progression did not leave the study for it.
-    return min(ends, key=lambda end: end.since, default=None)
+    is_progression = scheduled.visit.anchor is Anchor.PROGRESSION
+    return _first(
+        end
+        for end in _ends(subject)
+        if end.reason is NotExpected.CONSENT_WITHDRAWN
+        or ((target is None or end.since < target) and not (is_progression and end.reason is NotExpected.PROGRESSED))
+    )
 
 
-def _ends(subject: Subject, anchor: Anchor) -> Iterable[_End]:
-    if subject.death_date is not None:
-        yield _End(since=subject.death_date, reason=NotExpected.DIED)
-    if subject.progression_date is not None and anchor is not Anchor.PROGRESSION:
-        yield _End(since=subject.progression_date, reason=NotExpected.PROGRESSED)
-    if subject.off_study_date is not None:
-        yield _End(since=subject.off_study_date, reason=NotExpected.OFF_STUDY)
+def _first(ends: Iterable[StudyEnd]) -> StudyEnd | None:
+    """Withdrawn consent counts whenever it was withdrawn; of equal days the kind named first in :class:`NotExpected`."""
+    order = list(NotExpected)
+    return min(
+        ends,
+        key=lambda end: (end.reason is not NotExpected.CONSENT_WITHDRAWN, end.since, order.index(end.reason)),
+        default=None,
+    )
+
+
+def _ends(subject: Subject) -> Iterator[StudyEnd]:
+    dates = {
+        NotExpected.CONSENT_WITHDRAWN: subject.consent_withdrawn_on,
+        NotExpected.DIED: subject.death_date,
+        NotExpected.PROGRESSED: subject.progression_date,
+        NotExpected.OFF_STUDY: subject.off_study_date,
+    }
+    for reason, since in dates.items():
+        if since is not None:
+            yield StudyEnd(since=since, reason=reason)
 
 
 def _joint_window(measurand: Measurand, scheduled: ScheduledVisit) -> DateRange | None:

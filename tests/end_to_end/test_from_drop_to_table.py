@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from biomarkers.laboratory import TIMEPOINT_COLUMNS, open_lab
+from biomarkers.laboratory import open_lab
+from biomarkers.timepoints.table import TIMEPOINT_COLUMNS
 
 if TYPE_CHECKING:
     from tests.end_to_end.conftest import Dropped, Lab

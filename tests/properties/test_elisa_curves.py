@@ -35,7 +35,7 @@ def test_the_inverse_of_the_four_parameter_response_is_the_concentration(
 
 @given(zero=doses, infinite=doses, slope=slopes, inflection=inflections, ratio=ratios, asymmetry=st.floats(0.3, 3.0))
 def test_the_inverse_of_the_five_parameter_response_is_the_concentration(
-    zero: float, infinite: float, slope: float, inflection: float, ratio: float, asymmetry: float
+    *, zero: float, infinite: float, slope: float, inflection: float, ratio: float, asymmetry: float
 ) -> None:
     curve = FivePL(zero_dose=zero, slope=slope, inflection=inflection, infinite_dose=infinite, asymmetry=asymmetry)
     x = np.array([inflection * ratio ** (1.0 / slope)])
@@ -55,7 +55,7 @@ def test_the_inverse_of_both_lines_is_the_concentration(slope: float, intercept:
 
 @given(zero=doses, infinite=doses, slope=slopes, inflection=inflections, ratio=ratios, asymmetry=st.floats(0.3, 3.0))
 def test_derivatives_equal_differences(
-    zero: float, infinite: float, slope: float, inflection: float, ratio: float, asymmetry: float
+    *, zero: float, infinite: float, slope: float, inflection: float, ratio: float, asymmetry: float
 ) -> None:
     x = np.array([0.0, inflection * ratio ** (1.0 / slope)])
     values = {"zero_dose": zero, "slope": slope, "inflection": inflection, "infinite_dose": infinite}

@@ -72,7 +72,7 @@ def layout(codes: tuple[str, ...] = ("IL6",)) -> PlateLayout:
     )
 
 
-def well(
+def well(  # noqa: PLR0917  - a row of a table
     row: int, column: int, role: WellRole, slot: str, code: str, concentration: float | None, dilution: float = 1.0
 ) -> LayoutWell:
     return LayoutWell(

@@ -18,8 +18,9 @@ HEADER = "plate_id,layout,analyte,slot,accession_id,dilution_factor,kit_lot"
 
 def block(name: str, cells: dict[str, str], separator: str = ",") -> list[str]:
     lines = [separator.join([name, *(str(column) for column in range(1, 13))])]
-    for letter in "ABCDEFGH":
-        lines.append(separator.join([letter, *(cells.get(f"{letter}{column}", "") for column in range(1, 13))]))
+    lines.extend(
+        separator.join([letter, *(cells.get(f"{letter}{column}", "") for column in range(1, 13))]) for letter in "ABCDEFGH"
+    )
     return lines
 
 
@@ -73,8 +74,10 @@ def test_every_fault_of_a_layout_is_told_with_its_well(tmp_path: Path) -> None:
     with pytest.raises(StudyDefinitionError) as raised:
         read_layout(layout_file(tmp_path, cells))
     assert [str(fault) for fault in raised.value.faults] == [
-        "A calibrator has no concentration. Layout 'mine', well A01. "
-        "Write its nominal concentration into the block 'concentration'; the zero calibrator is 0.",
+        (
+            "A calibrator has no concentration. Layout 'mine', well A01. "
+            "Write its nominal concentration into the block 'concentration'; the zero calibrator is 0."
+        ),
         "'SPECIMEN' is no role. Layout 'mine', well B01. Use one of CALIBRATOR, CONTROL, BLANK, SAMPLE, EMPTY, SPIKE.",
         "A SAMPLE well has no slot. Layout 'mine', well C01. Name its slot in the block 'slot'.",
         "The dilution factor is not above 0. Layout 'mine', well D01. Write 4 for one part in four; 1 for undiluted.",

@@ -145,7 +145,9 @@ def test_a_workbook_is_read_like_text(tmp_path: Path) -> None:
         sheet.append([letter, *(row + column / 100 for column in range(12))])
     sheet["D3"] = "OVRFLW"
     book.save(tmp_path / "P0002.xlsx")
-    (plate,) = read_plates(tmp_path / "P0002.xlsx")
+    # Whatever it is called.
+    (tmp_path / "P0002.xlsx").rename(tmp_path / "P0002.txt")
+    (plate,) = read_plates(tmp_path / "P0002.txt")
     assert plate.plate_id == "P0002"
     assert at(plate, "B3").flag == "overflow"
     assert at(plate, "H12").value == pytest.approx(7.11)

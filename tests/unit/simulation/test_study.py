@@ -137,9 +137,9 @@ def test_tifffile_refuses_the_cut_off_slide_and_reads_all_others(written_study: 
 
 def test_the_empty_export_is_empty_and_the_bad_map_names_nobody(written_study: SimulatedStudy, written: Path) -> None:
     folder = written / "drop" / "elisa"
-    empty, export, plate_map = (file.name for file in written_study.bad_files if file.assay is Assay.ELISA)
+    empty, plate_map = (file.name for file in written_study.bad_files if file.assay is Assay.ELISA)
     assert (folder / empty).read_bytes() == b""
-    assert (folder / export).stat().st_size > 1000
+    assert (folder / plate_map.replace(".map.csv", ".txt")).stat().st_size > 1000
     with (folder / plate_map).open(newline="", encoding="utf-8") as file:
         mapped = {row["accession_id"] for row in csv.DictReader(file)}
     assert not mapped & {one.accession_id for one in written_study.specimens}
