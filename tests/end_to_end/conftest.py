@@ -110,7 +110,7 @@ class Dropped:
 def small_study(tmp_path_factory: pytest.TempPathFactory, project_root: Path) -> Dropped:
     """Simulate three subjects with small acquisitions and slides, once a test run."""
     layouts = {path.stem: read_layout(path) for path in sorted((project_root / "plate_layouts").glob("*.csv"))}
-    study = simulate_study(packaged_study(), layouts=layouts, subjects=3, seed=5, events=4000, slide_px=512)
+    study = simulate_study(packaged_study(), layouts=layouts, subjects=3, seed=5, events=4000, slide_px=1024)
     place = tmp_path_factory.mktemp("study")
     write_study(study, place / "inbox", place / "truth")
     return Dropped(study=study, inbox=place / "inbox", truth=place / "truth")
