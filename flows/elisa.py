@@ -74,9 +74,9 @@ async def _lone_export(export: Held) -> None:
     if known:
         steps.seen(export, "These bytes are recorded already.")
         return
-    outcome = await steps.one(probe_export, _work(_file(export), _file(export)))
+    outcome = await steps.attempt(probe_export, _work(_file(export), _file(export)))
     if isinstance(outcome, BiomarkersError):
-        steps.quarantine(export, outcome)
+        steps.settle([export], outcome, reason="")
         return
     steps.waiting(
         export,
@@ -105,9 +105,9 @@ async def _lone_map(plate_map: Held) -> _Plate | None:
             held=(plate_map,),
             reason=f"The corrected plate map '{plate_map.file.name}' was dropped.",
         )
-    outcome = await steps.one(probe_map, _work(_file(plate_map), _file(plate_map)))
+    outcome = await steps.attempt(probe_map, _work(_file(plate_map), _file(plate_map)))
     if isinstance(outcome, BiomarkersError):
-        steps.quarantine(plate_map, outcome)
+        steps.settle([plate_map], outcome, reason="")
     else:
         steps.waiting(plate_map, _no_export(plate_map, several=len(exports) > 1))
     return None

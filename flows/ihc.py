@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from biomarkers.errors import WaitingForFileError
+from biomarkers.errors import BiomarkersError, WaitingForFileError
 from biomarkers.ihc.analysis import TileMeasurement
 from biomarkers.lab.inbox import DroppedFile, stem
 from biomarkers.results import Assay
@@ -19,6 +19,7 @@ from flows import steps
 from flows.settings import lab_task
 from flows.slide_work import (
     ScoreWork,
+    SlidePlan,
     SlideWork,
     measure_slide_tiles,
     plan_slide,
@@ -26,7 +27,7 @@ from flows.slide_work import (
     tile_works,
 )
 from flows.steps import Held
-from flows.work import Outcome, Refused, WorkFile
+from flows.work import Outcome, WorkFile
 
 TILES_A_WORK = 4
 """Tiles measured in one go: enough that opening the slide costs little, few enough that all processes share one slide."""
@@ -57,18 +58,18 @@ async def slides(groups: Sequence[Sequence[DroppedFile]]) -> None:
                 outcome.cancel()
 
 
-async def _scored(work: SlideWork, room: asyncio.Semaphore) -> Outcome:
+async def _scored(work: SlideWork, room: asyncio.Semaphore) -> Outcome | BiomarkersError:
     async with room:
-        plan = await steps.one(plan_slide, work)
-        if isinstance(plan, Refused):
+        plan = await steps.attempt(plan_slide, work)
+        if not isinstance(plan, SlidePlan):
             return plan
-        pieces = await asyncio.gather(*(steps.one(measure_slide_tiles, piece) for piece in tile_works(plan, TILES_A_WORK)))
+        pieces = await asyncio.gather(*(steps.attempt(measure_slide_tiles, piece) for piece in tile_works(plan, TILES_A_WORK)))
         measured: list[TileMeasurement] = []
         for piece in pieces:
-            if isinstance(piece, Refused):
+            if not isinstance(piece, tuple):
                 return piece
             measured += piece
-        return await steps.one(score_slide_file, ScoreWork(plan=plan, measurements=tuple(measured)))
+        return await steps.attempt(score_slide_file, ScoreWork(plan=plan, measurements=tuple(measured)))
 
 
 def _ready(held: Sequence[Held]) -> _Slide | None:

@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import socket
 import threading
+import traceback
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
@@ -23,7 +24,7 @@ from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
-from biomarkers.errors import BiomarkersError, StoreError, WaitingForFileError
+from biomarkers.errors import AssayError, BiomarkersError, StoreError, WaitingForFileError
 from biomarkers.lab import archive
 from biomarkers.lab.inbox import DroppedFile, scan
 from biomarkers.laboratory import Laboratory
@@ -39,7 +40,7 @@ LEASE = timedelta(minutes=10)
 """How long a file is held without a sign of life before another worker may take it."""
 
 POISON_ATTEMPTS = 3
-"""A file that ended its process this often is quarantined instead of tried again."""
+"""A file that ends the process working on it alone this often is quarantined."""
 
 Work = TypeVar("Work")
 Done = TypeVar("Done")
@@ -86,15 +87,19 @@ class Bench:
     laboratory: Laboratory
     owner: str
     progress: Progress
+    processes: int
     executor: Executor
     known: int = 0
     outcomes: list[FileOutcome] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
-    def renew_executor(self) -> None:
-        """Take a fresh pool of processes in place of one whose process died."""
-        self.executor.shutdown(wait=False, cancel_futures=True)
-        self.executor = _pool(1)
+    alone: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def replace(self, broken: Executor) -> None:
+        """Take a fresh pool of processes in place of one whose process died, once."""
+        if self.executor is broken:
+            broken.shutdown(wait=False, cancel_futures=True)
+            self.executor = _pool(self.processes)
 
     def count(self, file: DroppedFile, state: JobState, reason: Reason) -> None:
         """Count what became of a file and tell who watches."""
@@ -115,7 +120,7 @@ def bench() -> Bench:
 def at_bench(laboratory: Laboratory, progress: Progress) -> Iterator[Bench]:
     """Set up a bench for one flow run, and clear it away."""
     processes = laboratory.settings.compute.processes or os.cpu_count() or 1
-    made = Bench(laboratory=laboratory, owner=owner_name(), progress=progress, executor=_pool(processes))
+    made = Bench(laboratory=laboratory, owner=owner_name(), progress=progress, processes=processes, executor=_pool(processes))
     token = _BENCH.set(made)
     try:
         yield made
@@ -215,11 +220,7 @@ def hold(files: Iterable[DroppedFile]) -> tuple[Held, ...]:
                 name=file.name,
                 received_at=job.received_at,
             )
-        one = Held(file=file, job=job, sha256=admitted.sha256)
-        if job.attempts > POISON_ATTEMPTS:
-            quarantine(one, _poison(job))
-        else:
-            held.append(one)
+        held.append(Held(file=file, job=job, sha256=admitted.sha256))
     return tuple(held)
 
 
@@ -254,14 +255,6 @@ def _not_admitted(job: Job, error: BiomarkersError) -> None:
             )
     if not error.is_transient:
         _put_away(_job(job.id))
-
-
-def _poison(job: Job) -> BiomarkersError:
-    return StoreError(
-        what=f"The program ended {POISON_ATTEMPTS} times while it worked on this file.",
-        where=f"File '{job.name}'.",
-        remedy="Check the file with the instrument's software; report it if it is sound.",
-    )
 
 
 def finished(
@@ -423,41 +416,83 @@ class _Keeper:
                         jobs.extend(transaction, job_id=one.job.id, owner=self._at.owner, now=utc_now(), lease=LEASE)
 
 
-async def one(function: Callable[[Work], Done], work: Work) -> Done:
-    """Compute one thing in the executor."""
-    return await asyncio.wrap_future(bench().executor.submit(function, work))
+class FileKillsProcessError(AssayError):
+    """A file ended every process that worked on it alone."""
 
 
-async def each(function: Callable[[Work], Done], works: Sequence[Work]) -> AsyncIterator[tuple[int, Done]]:
-    """Compute many things in the executor; gives number and outcome in the order given, so that recording has an order.
+class ProgramFaultError(AssayError):
+    """The program failed on a file by its own fault; the file waits, and is tried again."""
 
-    Where a process dies of a file, those not done are computed again one at a time; a file that kills its process alone is
-    left for a later sweep, counted as tried.
+
+async def attempt(function: Callable[[Work], Done], work: Work) -> Done | BiomarkersError:
+    """Compute one thing in the executor; a fault is returned, so that the files around it go through.
+
+    Raises
+    ------
+    TemporarilyUnavailableError
+        What may pass by itself; the stage is tried again.
     """
-    executor = bench().executor
-    futures = [asyncio.wrap_future(executor.submit(function, work)) for work in works]
-    broken = False
-    for number, (work, future) in enumerate(zip(works, futures, strict=True)):
-        try:
-            yield number, await future
-        except BrokenProcessPool:
-            if not broken:
-                bench().renew_executor()
-            broken = True
+    try:
+        return await _computed(function, work)
+    except BiomarkersError as error:
+        if error.is_transient:
+            raise
+        return error
+    except Exception as error:  # noqa: BLE001  - the border around a whole file: what is not ours is told, and fails the run
+        told = "".join(traceback.format_exception(error))
+        bench().faults.append(told)
+        return ProgramFaultError(
+            what=f"The program failed by its own fault: {type(error).__name__}: {error}.",
+            where="The file itself may be sound.",
+            remedy="Report it with what 'biomarkers ingest' printed; the file waits and is tried again.",
+        )
+
+
+async def _computed(function: Callable[[Work], Done], work: Work) -> Done:
+    at = bench()
+    executor = at.executor
+    with contextlib.suppress(BrokenProcessPool):
+        return await asyncio.wrap_future(executor.submit(function, work))
+    # A process died, perhaps of another file: this one is computed again alone, so that only the guilty file is blamed.
+    async with at.alone:
+        at.replace(executor)
+        for _ in range(POISON_ATTEMPTS):
+            pool = _pool(1)
             try:
-                yield number, await one(function, work)
+                return await asyncio.wrap_future(pool.submit(function, work))
             except BrokenProcessPool:
-                bench().faults.append("A computing process died; the file it worked on is tried again by the next sweep.")
-                bench().renew_executor()
+                continue
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+    raise FileKillsProcessError(
+        what=f"The file ended the process that worked on it, {POISON_ATTEMPTS} times.",
+        where="It was worked on alone.",
+        remedy="Check it with the instrument's software; report it if it is sound.",
+    )
 
 
-def settle(held: Sequence[Held], outcome: Outcome, *, reason: str) -> None:
+async def each(function: Callable[[Work], Done], works: Sequence[Work]) -> AsyncIterator[tuple[int, Done | BiomarkersError]]:
+    """Compute many things in the executor; gives number and outcome in the order given, so that recording has an order."""
+    tasks = [asyncio.create_task(attempt(function, work)) for work in works]
+    try:
+        for number, task in enumerate(tasks):
+            yield number, await task
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def settle(held: Sequence[Held], outcome: Outcome | BiomarkersError, *, reason: str) -> None:
     """Commit an outcome: results and files together, or quarantine for the files at fault and waiting for the others."""
     if isinstance(outcome, Analysed):
         finished(held, JobState.RECORDED, write=lambda transaction: _record(transaction, outcome, reason))
         return
     for one_file in held:
-        if one_file.file.name in outcome.files:
+        if isinstance(outcome, ProgramFaultError):
+            waiting(one_file, outcome)
+        elif isinstance(outcome, BiomarkersError):
+            quarantine(one_file, outcome)
+        elif one_file.file.name in outcome.files:
             quarantine(one_file, outcome.error)
         else:
             waiting(one_file, _waits_for_the_other(one_file, outcome))

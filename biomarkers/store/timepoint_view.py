@@ -9,8 +9,9 @@ from __future__ import annotations
 from string import Template
 from typing import Literal, TypeAlias
 
+from biomarkers.study.definition import BASELINE_VISIT
 from biomarkers.timepoints.alignment import Status
-from biomarkers.timepoints.change import BASELINE_VISIT, MATRIX_CHANGED, UNIT_CHANGED
+from biomarkers.timepoints.change import MATRIX_CHANGED, UNIT_CHANGED
 
 Dialect: TypeAlias = Literal["sqlite", "postgresql"]
 

@@ -50,6 +50,9 @@ class AssayFormat(StrEnum):
     SANDWICH = "sandwich"
 
 
+BASELINE_VISIT = "BASELINE"
+"""Code of the visit every change is counted from."""
+
 UNSUMMARISED_VISITS = ("UNSCHEDULED", "END_OF_TREATMENT")
 """Visit labels that are kept and shown, never due and never summarised."""
 
@@ -310,6 +313,8 @@ class StudyDefinition(BaseModel):
         count = sum(visit.is_baseline for visit in self.visits)
         if count != 1:
             yield f"{count} visits are declared is_baseline; exactly one must be"
+        elif self.baseline.code != BASELINE_VISIT:
+            yield f"the baseline visit is coded '{self.baseline.code}'; the tables know it as {BASELINE_VISIT}"
 
     @cached_property
     def measurands(self) -> tuple[Measurand, ...]:

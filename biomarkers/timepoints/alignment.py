@@ -6,15 +6,15 @@ stored, nor an arm. The database's ``timepoint`` view gives the same rows; chang
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from biomarkers.results import Assay, Comparator
-from biomarkers.study.definition import Material
-from biomarkers.timepoints.change import BASELINE_VISIT, Change, Observation, change_from_baseline
+from biomarkers.study.definition import BASELINE_VISIT, Material
+from biomarkers.timepoints.change import Change, Observation, change_from_baseline
 from biomarkers.timepoints.due import DueCell
 
 Decision: TypeAlias = Literal["", "reportable", "repeated", "excluded"]
@@ -166,8 +166,7 @@ class TimepointRow:
     source_sha256: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Key:
+class _Key(NamedTuple):
     """What a row stands for; an unplanned visit can come more than once, so its specimen tells the rows apart."""
 
     subject_id: str
@@ -336,10 +335,13 @@ def _place(cell: _Cell) -> tuple[str, bool, int, str, str, str, str]:
     return key.subject_id, number is None, number or 0, key.visit, key.unplanned_specimen, cell.assay, key.measurand
 
 
+_NO_CHANGE = Change()
+
+
 def _row(study_id: str, cell: _Cell, baseline: Observation | None) -> TimepointRow:
     specimen, result, observation = cell.specimen, cell.result, cell.observation
-    is_change = observation is not None and cell.key.visit != BASELINE_VISIT
-    change = change_from_baseline(observation, baseline) if observation is not None and is_change else Change()
+    is_compared = observation is not None and cell.key.visit != BASELINE_VISIT
+    change = change_from_baseline(observation, baseline) if observation is not None and is_compared else _NO_CHANGE
     return TimepointRow(
         study_id=study_id,
         subject_id=cell.key.subject_id,
@@ -363,7 +365,7 @@ def _row(study_id: str, cell: _Cell, baseline: Observation | None) -> TimepointR
         change_bound_lower=None if change.bounds is None else change.bounds.least,
         change_bound_upper=None if change.bounds is None else change.bounds.greatest,
         n_replicates=None if result is None else result.n_replicates,
-        findings=";".join(sorted(_codes(specimen, result, change))),
+        findings=_codes(specimen, result, change),
         accession_id=None if specimen is None else specimen.accession_id,
         run_id=None if result is None else result.run_id,
         baseline_run_id=change.baseline_run_id,
@@ -372,13 +374,11 @@ def _row(study_id: str, cell: _Cell, baseline: Observation | None) -> TimepointR
     )
 
 
-def _codes(specimen: AlignedSpecimen | None, result: AlignedInput | None, change: Change) -> set[str]:
-    return {code for code in _all_codes(specimen, result, change) if code}
-
-
-def _all_codes(specimen: AlignedSpecimen | None, result: AlignedInput | None, change: Change) -> Iterator[str]:
-    yield from change.finding_codes
-    if specimen is not None:
-        yield from specimen.finding_codes.split(";")
-    if result is not None:
-        yield from result.finding_codes.split(";")
+def _codes(specimen: AlignedSpecimen | None, result: AlignedInput | None, change: Change) -> str:
+    """Join all codes, each once, in alphabetical order."""
+    of_specimen = "" if specimen is None else specimen.finding_codes
+    of_result = "" if result is None else result.finding_codes
+    if not of_specimen and not of_result and not change.finding_codes:
+        return ""
+    codes = {*of_specimen.split(";"), *of_result.split(";"), *change.finding_codes}
+    return ";".join(sorted(codes - {""}))

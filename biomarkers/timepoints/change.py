@@ -11,9 +11,6 @@ from datetime import date
 from biomarkers.results import Comparator
 from biomarkers.study.definition import Material
 
-BASELINE_VISIT = "BASELINE"
-"""The code of the visit every change is counted from; the view in the database knows it by this name."""
-
 MATRIX_CHANGED = "MATRIX_CHANGED"
 UNIT_CHANGED = "UNIT_CHANGED"
 

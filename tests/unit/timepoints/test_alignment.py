@@ -26,18 +26,17 @@ C2D1 = date(2025, 4, 1)
 @pytest.fixture(scope="module")
 def definition() -> StudyDefinition:
     """The packaged study with interleukin-6 from plasma or serum."""
-    packaged = packaged_study()
-    either = (Material.PLASMA, Material.SERUM)
-    analytes = tuple(one.model_copy(update={"materials": either}) if one.code == "IL6" else one for one in packaged.analytes)
-    return packaged.model_copy(update={"analytes": analytes})
+    content = packaged_study().model_dump()
+    for analyte in content["analytes"]:
+        if analyte["code"] == "IL6":
+            analyte["materials"] = (Material.PLASMA, Material.SERUM)
+    return StudyDefinition.model_validate(content)
 
 
-def tube(
-    number: int, day: date, label: str, material: Material = Material.PLASMA, subject_id: str = "S0001", parent: int = 0
-) -> Specimen:
+def tube(number: int, day: date, label: str, material: Material = Material.PLASMA, *, parent: int = 0) -> Specimen:
     return Specimen(
         accession_id=f"ATR-{number:06d}",
-        subject_id=subject_id,
+        subject_id="S0001",
         material=material,
         collected_at=Moment(day=day, time=time(8)),
         nominal_visit=label,
