@@ -48,7 +48,9 @@ class Lab:
         return run
 
     def ingest(self, *, status: int | None = 0) -> list[dict[str, str]]:
-        return list(json.loads(self.run("ingest", "--json", status=status).stdout)["files"])
+        run = self.run("ingest", "--json", status=status)
+        assert run.stdout, run.stderr
+        return list(json.loads(run.stdout)["files"])
 
     def states(self) -> dict[str, str]:
         files = json.loads(self.run("status", "--json").stdout)["files"]
@@ -75,22 +77,52 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Announcement]:
     os.environ.update(before)
 
 
+@pytest.fixture(scope="session")
+def ingested_once(tmp_path_factory: pytest.TempPathFactory, server: Announcement, small_study: Dropped) -> Lab:
+    """Ingest the whole small study once a test run."""
+    lab = _make_lab(tmp_path_factory.mktemp("ingested") / "lab", server)
+    small_study.into(lab)
+    lab.ingest(status=1)
+    return lab
+
+
+@pytest.fixture
+def ingested(tmp_path: Path, ingested_once: Lab) -> Lab:
+    """Give a copy of the ingested laboratory; a laboratory can be moved."""
+    shutil.copytree(ingested_once.root, tmp_path / "moved", symlinks=True)
+    return Lab(root=tmp_path / "moved")
+
+
+def _make_lab(root: Path, server: Announcement, *, study: Path | None = None, time_to_settle: int = 0) -> Lab:
+    with create_laboratory(root, study=study) as laboratory:
+        folder = laboratory.folder
+    text = folder.settings_file.read_text()
+    folder.settings_file.write_text(text.replace("settling_seconds = 10", f"settling_seconds = {time_to_settle}"))
+    folder.orchestration.mkdir()
+    lasting = Announcement(url=server.url, pid=server.pid, lasting=True)
+    lasting.write(folder.orchestration / "server.json")
+    return Lab(root=root)
+
+
 @pytest.fixture
 def new_lab(tmp_path: Path, server: Announcement) -> Callable[..., Lab]:
     """Make laboratories that use the server of the test run and take files at once."""
 
     def make(name: str = "lab", *, study: Path | None = None, time_to_settle: int = 0) -> Lab:
-        root = tmp_path / name
-        with create_laboratory(root, study=study) as laboratory:
-            folder = laboratory.folder
-        text = folder.settings_file.read_text()
-        folder.settings_file.write_text(text.replace("settling_seconds = 10", f"settling_seconds = {time_to_settle}"))
-        folder.orchestration.mkdir()
-        lasting = Announcement(url=server.url, pid=server.pid, lasting=True)
-        lasting.write(folder.orchestration / "server.json")
-        return Lab(root=root)
+        return _make_lab(tmp_path / name, server, study=study, time_to_settle=time_to_settle)
 
     return make
+
+
+@pytest.fixture
+def lab_at() -> Callable[[Path], Lab]:
+    """Take a laboratory that is already there."""
+    return lambda root: Lab(root=root)
+
+
+@pytest.fixture(scope="session")
+def command() -> Path:
+    return COMMAND
 
 
 @dataclass(frozen=True, kw_only=True)

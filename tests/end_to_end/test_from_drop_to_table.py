@@ -6,23 +6,24 @@ import csv
 import io
 import json
 import sqlite3
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
+import pytest
 
 from biomarkers.laboratory import open_lab
 from biomarkers.timepoints.table import TIMEPOINT_COLUMNS
 
 if TYPE_CHECKING:
+    from tests.conftest import PostgresServer
     from tests.end_to_end.conftest import Dropped, Lab
 
 
-def test_a_study_goes_the_whole_way_and_its_truth_comes_back(new_lab: Callable[..., Lab], small_study: Dropped) -> None:
-    lab = new_lab()
-    small_study.into(lab)
-    lab.ingest(status=1)
+def test_a_study_goes_the_whole_way_and_its_truth_comes_back(ingested: Lab, small_study: Dropped) -> None:
+    lab = ingested
     bad = {(file.assay.value, file.name) for file in small_study.study.bad_files}
     assert {(kind, name) for kind in ("elisa", "cytometry", "ihc", "study") for name in lab.quarantined(kind)} == bad
     rows = list(csv.DictReader(io.StringIO(lab.table("--as-of", str(small_study.study.as_of)))))
@@ -35,10 +36,8 @@ def test_a_study_goes_the_whole_way_and_its_truth_comes_back(new_lab: Callable[.
     assert "whole" in lab.run("audit verify").stdout
 
 
-def test_python_command_line_and_sql_give_the_same_rows(new_lab: Callable[..., Lab], small_study: Dropped) -> None:
-    lab = new_lab()
-    small_study.into(lab)
-    lab.ingest(status=1)
+def test_python_command_line_and_sql_give_the_same_rows(ingested: Lab) -> None:
+    lab = ingested
     with open_lab(lab.root) as laboratory:
         table = laboratory.timepoints()
     in_python = [tuple(None if pd.isna(value) else value for value in row) for row in table.itertuples(index=False)]
@@ -84,12 +83,8 @@ def test_the_arm_is_there_with_the_right_to_it_and_nowhere_without(
         assert canary not in lab.run(*words, status=None).stdout
 
 
-def test_the_same_bytes_again_renamed_or_not_change_nothing_but_a_sighting(
-    new_lab: Callable[..., Lab], small_study: Dropped
-) -> None:
-    lab = new_lab()
-    small_study.into(lab)
-    lab.ingest(status=1)
+def test_the_same_bytes_again_renamed_or_not_change_nothing_but_a_sighting(ingested: Lab, small_study: Dropped) -> None:
+    lab = ingested
     before = lab.table()
     small_study.into(lab, kinds=("study",))
     fcs = next(path for path in sorted((small_study.inbox / "cytometry").iterdir()) if path.stem in before)
@@ -161,3 +156,42 @@ def test_a_list_with_vanished_rows_goes_to_quarantine_and_the_old_one_stays(
     note = (lab.root / "quarantine" / "study" / "specimens.csv.reason.txt").read_text()
     assert "1 rows of the list on record are not in this one" in note
     assert lab.table() == before
+
+
+@pytest.mark.postgres
+def test_a_laboratory_on_postgresql_gives_the_same_table(
+    new_lab: Callable[..., Lab], small_study: Dropped, postgres_server: PostgresServer
+) -> None:
+    on_file, on_server = new_lab("on_file"), new_lab("on_server")
+    settings = on_server.root / "lab.toml"
+    url = postgres_server.url(postgres_server.new_database())
+    settings.write_text(settings.read_text().replace('database_url = ""', f'database_url = "{url}"'))
+    for lab in (on_file, on_server):
+        small_study.into(lab, kinds=("study", "elisa"))
+        lab.ingest(status=1)
+        lab.run("arms load", str(small_study.truth / "arms.csv"))
+    assert on_server.table("--arm") == on_file.table("--arm")
+    assert on_server.states() == on_file.states()
+    assert "whole" in on_server.run("audit verify").stdout
+
+
+def test_two_demonstrations_of_one_seed_give_identical_tables(
+    tmp_path: Path, command: Path, lab_at: Callable[[Path], Lab]
+) -> None:
+    tables = []
+    for name in ("one", "two"):
+        demo = subprocess.run(
+            [command, "demo", name, "--subjects", "3", "--seed", "7"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=280,
+        )
+        assert demo.returncode == 0, demo.stdout + demo.stderr
+        for line in ("ELISA, as of", "Flow cytometry, as of", "Immunohistochemistry, as of", "Quarantined", "elisa: "):
+            assert line in demo.stdout
+        as_of = json.loads((tmp_path / f"{name}.truth" / "study.json").read_text())["as_of"]
+        tables.append(lab_at(tmp_path / name).run("timepoints", "--format", "csv", "--as-of", as_of).stdout)
+    assert tables[0] == tables[1]
+    assert tables[0].count("\n") > 100
