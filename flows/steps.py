@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from importlib import import_module
 from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import TypeAlias, TypeVar
@@ -118,9 +119,14 @@ def bench() -> Bench:
 
 @contextmanager
 def at_bench(laboratory: Laboratory, progress: Progress) -> Iterator[Bench]:
-    """Set up a bench for one flow run, and clear it away."""
+    """Set up a bench for one flow run, and clear it away.
+
+    The processes begin to import what most files need at once, so that this passes while a Prefect server starts.
+    """
     processes = laboratory.settings.compute.processes or os.cpu_count() or 1
     made = Bench(laboratory=laboratory, owner=owner_name(), progress=progress, processes=processes, executor=_pool(processes))
+    for _ in range(processes):
+        made.executor.submit(import_module, "flows.plate_work")
     token = _BENCH.set(made)
     try:
         yield made

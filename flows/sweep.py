@@ -9,16 +9,18 @@ import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
+import httpx
+
+from biomarkers.errors import TemporarilyUnavailableError
 from biomarkers.lab.folders import STUDY_INBOX
 from biomarkers.lab.inbox import DroppedFile, by_stem, stem
-from biomarkers.laboratory import Laboratory
 from biomarkers.results import Assay
 from flows import steps
 from flows.cytometry import acquisitions
 from flows.elisa import plates
 from flows.ihc import slides
 from flows.settings import lab_flow, lab_task
-from flows.steps import Progress, SweepReport
+from flows.steps import Bench, SweepReport
 from flows.study import study_files
 
 CHUNK_GROUPS = 32
@@ -46,19 +48,25 @@ async def _sweep(files: Sequence[DroppedFile]) -> None:
             await stage(chunk)
 
 
-def run_sweep(laboratory: Laboratory, files: Iterable[DroppedFile], progress: Progress) -> SweepReport:
-    """Run one sweep over settled files, with the Prefect server the environment names.
+def run_sweep(bench: Bench, files: Iterable[DroppedFile]) -> SweepReport:
+    """Run one sweep over settled files at a bench, with the Prefect server the environment names.
 
     Raises
     ------
     BiomarkersError
         What is transient and did not pass, or forbids any work. Files not yet taken wait in their inboxes.
     """
-    with steps.at_bench(laboratory, progress) as bench:
-        chosen = tuple(files)
-        bench.known = len(chosen)
+    chosen = tuple(files)
+    bench.known = len(chosen)
+    try:
         asyncio.run(_sweep(chosen))
-        return SweepReport(files=tuple(bench.outcomes), faults=tuple(bench.faults))
+    except httpx.TransportError as error:
+        raise TemporarilyUnavailableError(
+            what="The Prefect server went away during the sweep.",
+            where=f"{len(bench.outcomes)} of {bench.known} files were finished before; they are on record.",
+            remedy="Run 'biomarkers ingest' again; the other files wait in their inboxes.",
+        ) from error
+    return SweepReport(files=tuple(bench.outcomes), faults=tuple(bench.faults))
 
 
 def _together(back: Iterable[DroppedFile], taken: Iterable[DroppedFile]) -> Iterator[DroppedFile]:

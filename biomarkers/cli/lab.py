@@ -89,23 +89,24 @@ def sweep_once(laboratory: Laboratory, files: list[Path]) -> SweepReport:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from flows.server import prefect_server
+    from flows.steps import at_bench
     from flows.watching import settled_files
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar, ThreadPoolExecutor(1) as aside:
         line = bar.add_task("waiting for files to settle", total=None)
+
+        def show(done: int, known: int, text: str) -> None:
+            bar.update(line, completed=done, total=known, description=text)
+
         settling = aside.submit(settled_files, laboratory, files)
-        with prefect_server(laboratory.folder):
+        with at_bench(laboratory, show) as bench, prefect_server(laboratory.folder):
             # Prefect reads its settings from the environment when it is imported, which the server has set by now.
             from flows.sweep import run_sweep
 
             taken = settling.result()
             bar.update(line, description=f"{len(taken)} files", total=len(taken) or 1)
-
-            def show(done: int, known: int, text: str) -> None:
-                bar.update(line, completed=done, total=known, description=text)
-
-            return run_sweep(laboratory, taken, show)
+            return run_sweep(bench, taken)
 
 
 def _print_report(report: SweepReport) -> None:
