@@ -72,7 +72,7 @@ def read_layout(file: BinaryIO, name: str) -> Layout:
     version = header[:6].decode("latin-1")
     if version not in KNOWN_VERSIONS:
         raise SourceFileError(
-            what="The file is empty." if not header else f"The file begins with {header[:6]!r}, not with an FCS version.",
+            what="The file is empty." if not header else "This is no FCS file: it does not begin with an FCS version.",
             where=where,
             remedy="Drop the FCS file as the cytometer exported it.",
         )

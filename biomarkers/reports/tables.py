@@ -32,12 +32,21 @@ def write_table(table: pd.DataFrame, table_format: str) -> bytes:
 
 
 def _text(table: pd.DataFrame) -> bytes:
-    shown = table.drop(columns=[name for name in ("result_id", "source_sha256", "baseline_run_id") if name in table])
-    empty = [name for name in shown.columns if shown[name].isna().all() or (shown[name] == "").all()]
-    shown = shown.drop(columns=empty)
+    """Lay the table out for a terminal: four digits, nothing where nothing is known, no column that is empty throughout."""
+    hidden = [name for name in ("study_id", "result_id", "source_sha256", "baseline_run_id") if name in table]
+    shown = table.drop(columns=hidden).astype(object)
+    cells = shown.map(_shown)
+    cells = cells.loc[:, [(cells[name] != "").any() for name in cells.columns]]
+    if cells.empty:
+        return b"No rows.\n"
     with pd.option_context("display.width", 10_000, "display.max_colwidth", None):
-        lines = shown.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.4g}")
-    return (lines + "\n").encode()
+        return (cells.to_string(index=False) + "\n").encode()
+
+
+def _shown(value: object) -> str:
+    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _csv(table: pd.DataFrame) -> bytes:

@@ -41,7 +41,7 @@ def test_an_empty_file(tmp_path: Path) -> None:
 
 def test_another_kind_of_file_with_the_extension_of_fcs(tmp_path: Path) -> None:
     error = _refusal(tmp_path, b"PK\x03\x04 a workbook")
-    assert error.what == r"The file begins with b'PK\x03\x04 a', not with an FCS version."
+    assert error.what == "This is no FCS file: it does not begin with an FCS version."
 
 
 def test_a_file_cut_off_inside_its_header(tmp_path: Path, sound: bytes) -> None:
