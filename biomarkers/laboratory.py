@@ -31,7 +31,7 @@ from biomarkers.store.audit import AuditHead, AuditVerdict
 from biomarkers.store.database import Database, Transaction
 from biomarkers.store.definitions import DefinitionKind, record_definition
 from biomarkers.store.jobs import Job, JobState
-from biomarkers.store.results import aligned_inputs
+from biomarkers.store.results import Decision, aligned_inputs, dispose
 from biomarkers.store.study_lists import current_roster
 from biomarkers.study.arms import ArmAssignments
 from biomarkers.study.definition import StudyDefinition
@@ -233,6 +233,18 @@ class Laboratory:
                 f"{item.accession_id}: {item.note or 'its visit is not known'}" for item in waiting if item.rule == Rule.WAITING
             ),
         )
+
+    def dispose(self, result_id: str, *, decision: str, reason: str) -> None:
+        """Record which run counts: the result becomes ``reportable``, ``repeated`` or ``excluded``, with the reason and who."""
+        with self.database.write() as transaction:
+            dispose(
+                transaction,
+                result_id=result_id,
+                decision=Decision(decision),
+                reason=reason,
+                decided_by=getuser(),
+                decided_at=utc_now(),
+            )
 
     def load_arms(self, path: Path) -> int:
         """Put allocations into their own store; return for how many subjects."""

@@ -21,7 +21,9 @@ async def acquisitions(groups: Sequence[Sequence[DroppedFile]]) -> None:
     """Take FCS files: gate each and record what the study reports."""
     with steps.working(steps.hold(files) for files in groups) as held_groups:
         new = [one for held in held_groups for one in held if not _is_known(one)]
-        async for number, outcome in steps.each(analyse_fcs_file, [_work(one) for one in new]):
+        async for number, outcome in steps.each(
+            analyse_fcs_file, [acquisition_work(WorkFile(name=one.file.name, sha256=one.sha256)) for one in new]
+        ):
             steps.settle([new[number]], outcome, reason="")
 
 
@@ -33,11 +35,12 @@ def _is_known(held: Held) -> bool:
     return known
 
 
-def _work(held: Held) -> AcquisitionWork:
+def acquisition_work(file: WorkFile) -> AcquisitionWork:
+    """Put together what a child process needs to gate an FCS file."""
     laboratory = steps.bench().laboratory
     return AcquisitionWork(
         folder=laboratory.folder,
-        file=WorkFile(name=held.file.name, sha256=held.sha256),
+        file=file,
         definition=laboratory.definition,
         specimens=steps.specimens(),
         computed_at=steps.now(),

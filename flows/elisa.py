@@ -62,7 +62,7 @@ def _pair(export: Held, plate_map: Held) -> _Plate | None:
             steps.seen(one, "These bytes are recorded already.")
         return None
     return _Plate(
-        work=_work(_file(export), _file(plate_map)),
+        work=plate_work(_file(export), _file(plate_map)),
         held=(export, plate_map),
         reason=f"The plate map '{plate_map.file.name}' was dropped for this plate." if known[0] else "",
     )
@@ -74,7 +74,7 @@ async def _lone_export(export: Held) -> None:
     if known:
         steps.seen(export, "These bytes are recorded already.")
         return
-    outcome = await steps.attempt(probe_export, _work(_file(export), _file(export)))
+    outcome = await steps.attempt(probe_export, plate_work(_file(export), _file(export)))
     if isinstance(outcome, BiomarkersError):
         steps.settle([export], outcome, reason="")
         return
@@ -101,11 +101,11 @@ async def _lone_map(plate_map: Held) -> _Plate | None:
     if len(exports) == 1:
         (run,) = exports.values()
         return _Plate(
-            work=_work(_recorded_export(run), _file(plate_map)),
+            work=plate_work(_recorded_export(run), _file(plate_map)),
             held=(plate_map,),
             reason=f"The corrected plate map '{plate_map.file.name}' was dropped.",
         )
-    outcome = await steps.attempt(probe_map, _work(_file(plate_map), _file(plate_map)))
+    outcome = await steps.attempt(probe_map, plate_work(_file(plate_map), _file(plate_map)))
     if isinstance(outcome, BiomarkersError):
         steps.settle([plate_map], outcome, reason="")
     else:
@@ -135,7 +135,8 @@ def _wait_for_a_person(several: Sequence[Held], held: Iterable[Held]) -> None:
         )
 
 
-def _work(export: WorkFile, plate_map: WorkFile) -> PlateWork:
+def plate_work(export: WorkFile, plate_map: WorkFile) -> PlateWork:
+    """Put together what a child process needs to analyse an export with its map."""
     laboratory = steps.bench().laboratory
     return PlateWork(
         folder=laboratory.folder,

@@ -49,7 +49,7 @@ async def slides(groups: Sequence[Sequence[DroppedFile]]) -> None:
     with steps.working(steps.hold(files) for files in groups) as held_groups:
         ready = [slide for held in held_groups if held and (slide := _ready(held)) is not None]
         room = asyncio.Semaphore(SLIDES_AT_ONCE)
-        outcomes = [asyncio.create_task(_scored(slide.work, room)) for slide in ready]
+        outcomes = [asyncio.create_task(scored(slide.work, room)) for slide in ready]
         try:
             for slide, outcome in zip(ready, outcomes, strict=True):
                 steps.settle(slide.held, await outcome, reason=slide.reason)
@@ -58,7 +58,8 @@ async def slides(groups: Sequence[Sequence[DroppedFile]]) -> None:
                 outcome.cancel()
 
 
-async def _scored(work: SlideWork, room: asyncio.Semaphore) -> Outcome | BiomarkersError:
+async def scored(work: SlideWork, room: asyncio.Semaphore) -> Outcome | BiomarkersError:
+    """Measure a slide tile by tile and join its tiles into scores, as soon as there is room among the slides at work."""
     async with room:
         plan = await steps.attempt(plan_slide, work)
         if not isinstance(plan, SlidePlan):
@@ -88,7 +89,7 @@ def _ready(held: Sequence[Held]) -> _Slide | None:
             steps.seen(one, "These bytes are recorded already.")
         return None
     return _Slide(
-        work=_work(_file(slide), None if sidecar is None else _file(sidecar)),
+        work=slide_work(_file(slide), None if sidecar is None else _file(sidecar)),
         held=tuple(held),
         reason="A sidecar was dropped for this slide." if known[0] else "",
     )
@@ -106,7 +107,7 @@ def _lone_sidecar(sidecar: Held) -> _Slide | None:
     if len(runs) == 1:
         slide = WorkFile(name=runs[0].sources[0].name, sha256=runs[0].instrument_sha256)
         return _Slide(
-            work=_work(slide, _file(sidecar)),
+            work=slide_work(slide, _file(sidecar)),
             held=(sidecar,),
             reason=f"The sidecar '{sidecar.file.name}' was dropped.",
         )
@@ -142,7 +143,8 @@ def _file(held: Held) -> WorkFile:
     return WorkFile(name=held.file.name, sha256=held.sha256)
 
 
-def _work(slide: WorkFile, sidecar: WorkFile | None) -> SlideWork:
+def slide_work(slide: WorkFile, sidecar: WorkFile | None) -> SlideWork:
+    """Put together what child processes need to measure a slide."""
     laboratory = steps.bench().laboratory
     return SlideWork(
         folder=laboratory.folder,

@@ -91,6 +91,7 @@ class Bench:
     processes: int
     executor: Executor
     known: int = 0
+    specimens: Specimens | None = None
     outcomes: list[FileOutcome] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
@@ -379,10 +380,18 @@ def place_name() -> str:
 
 
 def specimens() -> Specimens:
-    """Return what the analysis of a file may know of the specimen list as it stands."""
-    with bench().laboratory.database.read() as reading:
-        roster = current_roster(reading)
-    return Specimens(material_by_accession={name: found.material for name, found in roster.specimens.items()})
+    """Return what the analysis of a file may know of the specimen list as it stands; read once until it changes."""
+    at = bench()
+    if at.specimens is None:
+        with at.laboratory.database.read() as reading:
+            roster = current_roster(reading)
+        at.specimens = Specimens(material_by_accession={name: found.material for name, found in roster.specimens.items()})
+    return at.specimens
+
+
+def forget_specimens() -> None:
+    """Read the specimen list again when it is next asked for."""
+    bench().specimens = None
 
 
 @contextmanager

@@ -79,6 +79,7 @@ def _take(held: Held) -> bool:
         steps.bench().laboratory.realign(transaction)
 
     steps.finished([held], JobState.RECORDED, write=write)
+    steps.forget_specimens()
     return True
 
 

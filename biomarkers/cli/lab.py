@@ -1,7 +1,10 @@
-"""Commands about a whole laboratory: init, ingest, status, demo."""
+"""Commands about a whole laboratory: init, ingest, recompute, dispose, status, demo."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,13 +14,24 @@ from biomarkers.cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
     from biomarkers.laboratory import Laboratory, LabStatus
-    from flows.steps import SweepReport
+    from flows.recompute import RecomputeReport
+    from flows.steps import Progress, SweepReport
+
+
+class Decision(StrEnum):
+    """What a person decides about a result."""
+
+    REPORTABLE = "reportable"
+    REPEATED = "repeated"
+    EXCLUDED = "excluded"
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("init")(init)
     app.command("ingest")(ingest)
+    app.command("recompute")(recompute)
+    app.command("dispose")(dispose)
     app.command("status")(status)
     app.command("demo")(demo)
 
@@ -85,28 +99,34 @@ def sweep_once(laboratory: Laboratory, files: list[Path]) -> SweepReport:
     """Run one sweep with a progress bar; starts a Prefect server where none runs."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
     from flows.server import prefect_server
     from flows.steps import at_bench
     from flows.watching import settled_files
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar, ThreadPoolExecutor(1) as aside:
-        line = bar.add_task("waiting for files to settle", total=None)
-
-        def show(done: int, known: int, text: str) -> None:
-            bar.update(line, completed=done, total=known, description=text)
-
+    with _progress() as show, ThreadPoolExecutor(1) as aside:
         settling = aside.submit(settled_files, laboratory, files)
         with at_bench(laboratory, show) as bench, prefect_server(laboratory.folder):
             # Prefect reads its settings from the environment when it is imported, which the server has set by now.
             from flows.sweep import run_sweep
 
-            taken = settling.result()
-            bar.update(line, description=f"{len(taken)} files", total=len(taken) or 1)
-            return run_sweep(bench, taken)
+            return run_sweep(bench, settling.result())
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """Show a bar on stderr; gives the function that moves it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as ProgressBar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with ProgressBar(*columns, console=Console(stderr=True), transient=True) as bar:
+        line = bar.add_task("waiting for files and the server", total=None)
+
+        def show(done: int, known: int, text: str) -> None:
+            bar.update(line, completed=done, total=known, description=text)
+
+        yield show
 
 
 def _print_report(report: SweepReport) -> None:
@@ -117,6 +137,55 @@ def _print_report(report: SweepReport) -> None:
     typer.echo(", ".join(f"{count} {state}" for state, count in counts.items()) or "Nothing lay in the inboxes.")
     for fault in report.faults:
         say(fault)
+
+
+def recompute(
+    lab: Path = typer.Argument(..., help="The laboratory's folder."),
+    *,
+    reason: str = typer.Option(..., "--reason", help="Why; kept with every result that changes."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
+) -> None:
+    """Make new results from the same bytes by today's definition and code; old ones stay, superseded."""
+    from biomarkers.laboratory import open_lab
+
+    if not reason.strip():
+        raise typer.BadParameter("--reason must say why.")
+    with open_lab(lab) as laboratory:
+        report = recompute_once(laboratory, reason.strip())
+    if as_json:
+        print_json({"changed": report.changed, "unchanged": report.unchanged, "failed": list(report.failed)})
+    else:
+        typer.echo(f"{report.changed} runs have new results, {report.unchanged} came out the same.")
+        for failed in report.failed:
+            typer.echo(f"kept as it was: {failed}")
+    if report.failed:
+        raise typer.Exit(1)
+
+
+def recompute_once(laboratory: Laboratory, reason: str) -> RecomputeReport:
+    """Compute every run again with a progress bar; starts a Prefect server where none runs."""
+    from flows.server import prefect_server
+    from flows.steps import at_bench
+
+    with _progress() as show, at_bench(laboratory, show) as bench, prefect_server(laboratory.folder):
+        from flows.recompute import run_recompute
+
+        return run_recompute(bench, reason=reason)
+
+
+def dispose(
+    lab: Path = typer.Argument(..., help="The laboratory's folder."),
+    result: str = typer.Argument(..., help="The result_id, as in the timepoint table."),
+    *,
+    decision: Decision = typer.Option(..., "--as", help="What becomes of the result."),
+    reason: str = typer.Option(..., "--reason", help="Why; kept on record."),
+) -> None:
+    """Decide which run counts; the decision, its reason and who decided stay on record."""
+    from biomarkers.laboratory import open_lab
+
+    with open_lab(lab) as laboratory:
+        laboratory.dispose(result, decision=decision.value, reason=reason)
+    say(f"Result {result} is {decision.value}.")
 
 
 def status(
