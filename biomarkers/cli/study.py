@@ -20,7 +20,9 @@ def check(
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
 ) -> None:
     """Walk every declaration and say all that is wrong at once; then list what the laboratory assumes."""
+    from biomarkers.cli.plates import draw_layout
     from biomarkers.laboratory import check_declarations
+    from biomarkers.readers.plate_layouts import read_layout
 
     report = check_declarations(target)
     if as_json:
@@ -34,6 +36,8 @@ def check(
     else:
         for name in report.checked:
             typer.echo(f"checked  {name}")
+        if target.suffix == ".csv" and not report.faults:
+            typer.echo(draw_layout(read_layout(target)))
         for fault in report.faults:
             typer.echo(f"FAULT    {fault}")
         for assumption in report.assumptions:
