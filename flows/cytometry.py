@@ -11,6 +11,7 @@ from biomarkers.lab.inbox import DroppedFile
 from biomarkers.store.results import is_recorded
 from flows import steps
 from flows.acquisition_work import AcquisitionWork, analyse_fcs_file
+from flows.bench import bench, each
 from flows.settings import lab_task
 from flows.steps import Held
 from flows.work import WorkFile
@@ -21,14 +22,14 @@ async def acquisitions(groups: Sequence[Sequence[DroppedFile]]) -> None:
     """Take FCS files: gate each and record what the study reports."""
     with steps.working(steps.hold(files) for files in groups) as held_groups:
         new = [one for held in held_groups for one in held if not _is_known(one)]
-        async for number, outcome in steps.each(
+        async for number, outcome in each(
             analyse_fcs_file, [acquisition_work(WorkFile(name=one.file.name, sha256=one.sha256)) for one in new]
         ):
             steps.settle([new[number]], outcome, reason="")
 
 
 def _is_known(held: Held) -> bool:
-    with steps.bench().laboratory.database.read() as reading:
+    with bench().laboratory.database.read() as reading:
         known = is_recorded(reading, sha256=held.sha256)
     if known:
         steps.seen(held, "These bytes are recorded already.")
@@ -37,7 +38,7 @@ def _is_known(held: Held) -> bool:
 
 def acquisition_work(file: WorkFile) -> AcquisitionWork:
     """Put together what a child process needs to gate an FCS file."""
-    laboratory = steps.bench().laboratory
+    laboratory = bench().laboratory
     return AcquisitionWork(
         folder=laboratory.folder,
         file=file,

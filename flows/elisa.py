@@ -5,7 +5,7 @@ Knows which files of one name belong together and in which order they are taken.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from biomarkers.errors import BiomarkersError, WaitingForFileError
@@ -13,6 +13,7 @@ from biomarkers.lab.inbox import DroppedFile, is_plate_map, stem
 from biomarkers.results import Assay
 from biomarkers.store.results import RecordedRun, current_runs, is_recorded
 from flows import steps
+from flows.bench import attempt, bench, each
 from flows.plate_work import PlateWork, analyse_plate_file, probe_export, probe_map
 from flows.settings import lab_task
 from flows.steps import Held
@@ -34,7 +35,7 @@ async def plates(groups: Sequence[Sequence[DroppedFile]]) -> None:
     with steps.working(steps.hold(files) for files in groups) as held_groups:
         ready = [plate for held in held_groups if held and (plate := await _ready(held)) is not None]
         works = [plate.work for plate in ready]
-        async for number, outcome in steps.each(analyse_plate_file, works):
+        async for number, outcome in each(analyse_plate_file, works):
             plate = ready[number]
             steps.settle(plate.held, outcome, reason=plate.reason)
 
@@ -43,7 +44,7 @@ async def _ready(held: Sequence[Held]) -> _Plate | None:
     exports = [one for one in held if not is_plate_map(one.file.name)]
     maps = [one for one in held if is_plate_map(one.file.name)]
     if len(exports) > 1 or len(maps) > 1:
-        _wait_for_a_person(exports if len(exports) > 1 else maps, held)
+        steps.wait_for_a_person(exports if len(exports) > 1 else maps, held, "plate")
         return None
     if exports and maps:
         return _pair(exports[0], maps[0])
@@ -54,7 +55,7 @@ async def _ready(held: Sequence[Held]) -> _Plate | None:
 
 
 def _pair(export: Held, plate_map: Held) -> _Plate | None:
-    database = steps.bench().laboratory.database
+    database = bench().laboratory.database
     with database.read() as reading:
         known = is_recorded(reading, sha256=export.sha256), is_recorded(reading, sha256=plate_map.sha256)
     if all(known):
@@ -62,19 +63,19 @@ def _pair(export: Held, plate_map: Held) -> _Plate | None:
             steps.seen(one, "These bytes are recorded already.")
         return None
     return _Plate(
-        work=plate_work(_file(export), _file(plate_map)),
+        work=plate_work(steps.work_file(export), steps.work_file(plate_map)),
         held=(export, plate_map),
         reason=f"The plate map '{plate_map.file.name}' was dropped for this plate." if known[0] else "",
     )
 
 
 async def _lone_export(export: Held) -> None:
-    with steps.bench().laboratory.database.read() as reading:
+    with bench().laboratory.database.read() as reading:
         known = is_recorded(reading, sha256=export.sha256)
     if known:
         steps.seen(export, "These bytes are recorded already.")
         return
-    outcome = await steps.attempt(probe_export, plate_work(_file(export), _file(export)))
+    outcome = await attempt(probe_export, plate_work(steps.work_file(export), steps.work_file(export)))
     if isinstance(outcome, BiomarkersError):
         steps.settle([export], outcome, reason="")
         return
@@ -91,7 +92,7 @@ async def _lone_export(export: Held) -> None:
 async def _lone_map(plate_map: Held) -> _Plate | None:
     """Take a map without an export beside it: a correction of a recorded plate, or one that came first."""
     name = stem(plate_map.file.name)
-    with steps.bench().laboratory.database.read() as reading:
+    with bench().laboratory.database.read() as reading:
         known = is_recorded(reading, sha256=plate_map.sha256)
         runs = [run for run in current_runs(reading, assay=Assay.ELISA) if stem(run.sources[0].name) == name]
     if known:
@@ -101,11 +102,11 @@ async def _lone_map(plate_map: Held) -> _Plate | None:
     if len(exports) == 1:
         (run,) = exports.values()
         return _Plate(
-            work=plate_work(_recorded_export(run), _file(plate_map)),
+            work=plate_work(_recorded_export(run), steps.work_file(plate_map)),
             held=(plate_map,),
             reason=f"The corrected plate map '{plate_map.file.name}' was dropped.",
         )
-    outcome = await steps.attempt(probe_map, plate_work(_file(plate_map), _file(plate_map)))
+    outcome = await attempt(probe_map, plate_work(steps.work_file(plate_map), steps.work_file(plate_map)))
     if isinstance(outcome, BiomarkersError):
         steps.settle([plate_map], outcome, reason="")
     else:
@@ -122,22 +123,9 @@ def _no_export(plate_map: Held, *, several: bool) -> WaitingForFileError:
     )
 
 
-def _wait_for_a_person(several: Sequence[Held], held: Iterable[Held]) -> None:
-    names = ", ".join(f"'{one.file.name}'" for one in several)
-    for one in held:
-        steps.waiting(
-            one,
-            WaitingForFileError(
-                what=f"Several files claim to be the same plate: {names}.",
-                where=f"File '{one.file.name}'.",
-                remedy="Take away all but one, or give each plate a name of its own.",
-            ),
-        )
-
-
 def plate_work(export: WorkFile, plate_map: WorkFile) -> PlateWork:
     """Put together what a child process needs to analyse an export with its map."""
-    laboratory = steps.bench().laboratory
+    laboratory = bench().laboratory
     return PlateWork(
         folder=laboratory.folder,
         export=export,
@@ -146,10 +134,6 @@ def plate_work(export: WorkFile, plate_map: WorkFile) -> PlateWork:
         specimens=steps.specimens(),
         computed_at=steps.now(),
     )
-
-
-def _file(held: Held) -> WorkFile:
-    return WorkFile(name=held.file.name, sha256=held.sha256)
 
 
 def _recorded_export(run: RecordedRun) -> WorkFile:

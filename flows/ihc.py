@@ -16,6 +16,7 @@ from biomarkers.lab.inbox import DroppedFile, stem
 from biomarkers.results import Assay
 from biomarkers.store.results import current_runs, is_recorded
 from flows import steps
+from flows.bench import attempt, bench
 from flows.settings import lab_task
 from flows.slide_work import (
     ScoreWork,
@@ -61,35 +62,35 @@ async def slides(groups: Sequence[Sequence[DroppedFile]]) -> None:
 async def scored(work: SlideWork, room: asyncio.Semaphore) -> Outcome | BiomarkersError:
     """Measure a slide tile by tile and join its tiles into scores, as soon as there is room among the slides at work."""
     async with room:
-        plan = await steps.attempt(plan_slide, work)
+        plan = await attempt(plan_slide, work)
         if not isinstance(plan, SlidePlan):
             return plan
-        pieces = await asyncio.gather(*(steps.attempt(measure_slide_tiles, piece) for piece in tile_works(plan, TILES_A_WORK)))
+        pieces = await asyncio.gather(*(attempt(measure_slide_tiles, piece) for piece in tile_works(plan, TILES_A_WORK)))
         measured: list[TileMeasurement] = []
         for piece in pieces:
             if not isinstance(piece, tuple):
                 return piece
             measured += piece
-        return await steps.attempt(score_slide_file, ScoreWork(plan=plan, measurements=tuple(measured)))
+        return await attempt(score_slide_file, ScoreWork(plan=plan, measurements=tuple(measured)))
 
 
 def _ready(held: Sequence[Held]) -> _Slide | None:
     slides = [one for one in held if not _is_sidecar(one)]
     sidecars = [one for one in held if _is_sidecar(one)]
     if len(slides) > 1:
-        _wait_for_a_person(slides, held)
+        steps.wait_for_a_person(slides, held, "slide")
         return None
     if not slides:
         return _lone_sidecar(sidecars[0])
     slide, sidecar = slides[0], sidecars[0] if sidecars else None
-    with steps.bench().laboratory.database.read() as reading:
+    with bench().laboratory.database.read() as reading:
         known = [is_recorded(reading, sha256=one.sha256) for one in held]
     if all(known):
         for one in held:
             steps.seen(one, "These bytes are recorded already.")
         return None
     return _Slide(
-        work=slide_work(_file(slide), None if sidecar is None else _file(sidecar)),
+        work=slide_work(steps.work_file(slide), None if sidecar is None else steps.work_file(sidecar)),
         held=tuple(held),
         reason="A sidecar was dropped for this slide." if known[0] else "",
     )
@@ -98,7 +99,7 @@ def _ready(held: Sequence[Held]) -> _Slide | None:
 def _lone_sidecar(sidecar: Held) -> _Slide | None:
     """Take a sidecar without a slide beside it: a correction of a recorded slide, or one that came first."""
     name = stem(sidecar.file.name)
-    with steps.bench().laboratory.database.read() as reading:
+    with bench().laboratory.database.read() as reading:
         known = is_recorded(reading, sha256=sidecar.sha256)
         runs = [run for run in current_runs(reading, assay=Assay.IHC) if stem(run.sources[0].name) == name]
     if known:
@@ -107,7 +108,7 @@ def _lone_sidecar(sidecar: Held) -> _Slide | None:
     if len(runs) == 1:
         slide = WorkFile(name=runs[0].sources[0].name, sha256=runs[0].instrument_sha256)
         return _Slide(
-            work=slide_work(slide, _file(sidecar)),
+            work=slide_work(slide, steps.work_file(sidecar)),
             held=(sidecar,),
             reason=f"The sidecar '{sidecar.file.name}' was dropped.",
         )
@@ -126,26 +127,9 @@ def _is_sidecar(held: Held) -> bool:
     return held.file.name.lower().endswith(".toml")
 
 
-def _wait_for_a_person(several: Sequence[Held], held: Sequence[Held]) -> None:
-    names = ", ".join(f"'{one.file.name}'" for one in several)
-    for one in held:
-        steps.waiting(
-            one,
-            WaitingForFileError(
-                what=f"Several files claim to be the same slide: {names}.",
-                where=f"File '{one.file.name}'.",
-                remedy="Take away all but one, or give each slide a name of its own.",
-            ),
-        )
-
-
-def _file(held: Held) -> WorkFile:
-    return WorkFile(name=held.file.name, sha256=held.sha256)
-
-
 def slide_work(slide: WorkFile, sidecar: WorkFile | None) -> SlideWork:
     """Put together what child processes need to measure a slide."""
-    laboratory = steps.bench().laboratory
+    laboratory = bench().laboratory
     return SlideWork(
         folder=laboratory.folder,
         file=slide,

@@ -14,14 +14,13 @@ from biomarkers.errors import BiomarkersError
 from biomarkers.provenance import Source, utc_now
 from biomarkers.results import Assay
 from biomarkers.store.results import current_runs, record_analysis
-from flows import steps
 from flows.acquisition_work import analyse_fcs_file
+from flows.bench import Bench, bench, each
 from flows.cytometry import acquisition_work
 from flows.elisa import plate_work
 from flows.ihc import SLIDES_AT_ONCE, scored, slide_work
 from flows.plate_work import analyse_plate_file
 from flows.settings import lab_flow, lab_task
-from flows.steps import Bench
 from flows.sweep import mended
 from flows.work import Analysed, Outcome, WorkFile
 
@@ -50,7 +49,7 @@ async def recomputed(assay: Assay, files: Sequence[tuple[Source, ...]], reason: 
             error = outcome if isinstance(outcome, BiomarkersError) else outcome.error
             failed.append(f"{files[number][0].name}: {error}")
     changed = unchanged = 0
-    with steps.bench().laboratory.database.write() as transaction:
+    with bench().laboratory.database.write() as transaction:
         for outcome in analysed:
             for analysis in outcome.analyses:
                 recorded = record_analysis(transaction, analysis, reason=reason, recorded_at=utc_now())
@@ -63,10 +62,10 @@ async def _outcomes(assay: Assay, files: Sequence[tuple[Source, ...]]) -> AsyncI
     by_role = [{source.role: WorkFile(name=source.name, sha256=source.sha256) for source in sources} for sources in files]
     if assay is Assay.ELISA:
         plates = [plate_work(file["instrument"], file["plate_map"]) for file in by_role]
-        async for found in steps.each(analyse_plate_file, plates):
+        async for found in each(analyse_plate_file, plates):
             yield found
     elif assay is Assay.CYTOMETRY:
-        async for found in steps.each(analyse_fcs_file, [acquisition_work(file["instrument"]) for file in by_role]):
+        async for found in each(analyse_fcs_file, [acquisition_work(file["instrument"]) for file in by_role]):
             yield found
     else:
         room = asyncio.Semaphore(SLIDES_AT_ONCE)
@@ -80,7 +79,7 @@ async def _outcomes(assay: Assay, files: Sequence[tuple[Source, ...]]) -> AsyncI
 async def _recompute(reason: str, tally: RecomputeTally) -> None:
     await mended()
     files_by_assay = _files_by_assay()
-    steps.bench().known = sum(len(files) for files in files_by_assay.values())
+    bench().known = sum(len(files) for files in files_by_assay.values())
     for assay, files in files_by_assay.items():
         for chunk in _chunks(files):
             tally.add(await recomputed(assay, chunk, reason))
@@ -89,8 +88,8 @@ async def _recompute(reason: str, tally: RecomputeTally) -> None:
 class RecomputeTally:
     """Adds up what the chunks of a recomputation did."""
 
-    def __init__(self, bench: Bench) -> None:
-        self._bench = bench
+    def __init__(self, at: Bench) -> None:
+        self._bench = at
         self.report = RecomputeReport(changed=0, unchanged=0, failed=())
 
     def add(self, part: RecomputeReport) -> None:
@@ -104,16 +103,16 @@ class RecomputeTally:
         self._bench.progress(done, max(done, self._bench.known), "computed again")
 
 
-def run_recompute(bench: Bench, *, reason: str) -> RecomputeReport:
+def run_recompute(at: Bench, *, reason: str) -> RecomputeReport:
     """Compute every recorded run again at a bench, with the Prefect server the environment names."""
-    tally = RecomputeTally(bench)
+    tally = RecomputeTally(at)
     asyncio.run(_recompute(reason, tally))
     return tally.report
 
 
 def _files_by_assay() -> Mapping[Assay, list[tuple[Source, ...]]]:
     """List the files of all current runs, a file with several runs once, in the order of first recording."""
-    with steps.bench().laboratory.database.read() as reading:
+    with bench().laboratory.database.read() as reading:
         runs = current_runs(reading)
     files: dict[Assay, dict[tuple[Source, ...], None]] = {}
     for run in runs:

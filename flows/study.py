@@ -28,6 +28,7 @@ from biomarkers.store.study_lists import (
 from biomarkers.study.definition import StudyDefinition
 from biomarkers.study.roster import Roster
 from flows import steps
+from flows.bench import bench
 from flows.settings import lab_task
 from flows.steps import Held
 
@@ -76,7 +77,7 @@ def _take(held: Held) -> bool:
 
     def write(transaction: Transaction) -> None:
         found.record(transaction)
-        steps.bench().laboratory.realign(transaction)
+        bench().laboratory.realign(transaction)
 
     steps.finished([held], JobState.RECORDED, write=write)
     steps.forget_specimens()
@@ -85,7 +86,7 @@ def _take(held: Held) -> bool:
 
 def _read(held: Held) -> _List | None:
     """Read a list and hold it against the one on record; None where it is that one."""
-    laboratory, name = steps.bench().laboratory, held.file.name
+    laboratory, name = bench().laboratory, held.file.name
     kind = _kind(name)
     if kind is None:
         raise SourceFileError(

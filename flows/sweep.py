@@ -16,11 +16,11 @@ from biomarkers.lab.folders import STUDY_INBOX
 from biomarkers.lab.inbox import DroppedFile, by_stem, stem
 from biomarkers.results import Assay
 from flows import steps
+from flows.bench import Bench, SweepReport, bench
 from flows.cytometry import acquisitions
 from flows.elisa import plates
 from flows.ihc import slides
 from flows.settings import lab_flow, lab_task
-from flows.steps import Bench, SweepReport
 from flows.study import study_files
 
 CHUNK_GROUPS = 32
@@ -33,7 +33,7 @@ STAGES = {Assay.ELISA.value: plates, Assay.CYTOMETRY.value: acquisitions, Assay.
 async def mended() -> None:
     """Finish what an interrupted sweep left, and take note of a changed study definition."""
     steps.mend()
-    steps.bench().laboratory.note_definition()
+    bench().laboratory.note_definition()
 
 
 @lab_flow("sweep")
@@ -48,7 +48,7 @@ async def _sweep(files: Sequence[DroppedFile]) -> None:
             await stage(chunk)
 
 
-def run_sweep(bench: Bench, files: Iterable[DroppedFile]) -> SweepReport:
+def run_sweep(at: Bench, files: Iterable[DroppedFile]) -> SweepReport:
     """Run one sweep over settled files at a bench, with the Prefect server the environment names.
 
     Raises
@@ -57,16 +57,16 @@ def run_sweep(bench: Bench, files: Iterable[DroppedFile]) -> SweepReport:
         What is transient and did not pass, or forbids any work. Files not yet taken wait in their inboxes.
     """
     chosen = tuple(files)
-    bench.known = len(chosen)
+    at.known = len(chosen)
     try:
         asyncio.run(_sweep(chosen))
     except httpx.TransportError as error:
         raise TemporarilyUnavailableError(
             what="The Prefect server went away during the sweep.",
-            where=f"{len(bench.outcomes)} of {bench.known} files were finished before; they are on record.",
+            where=f"{len(at.outcomes)} of {at.known} files were finished before; they are on record.",
             remedy="Run 'biomarkers ingest' again; the other files wait in their inboxes.",
         ) from error
-    return SweepReport(files=tuple(bench.outcomes), faults=tuple(bench.faults))
+    return SweepReport(files=tuple(at.outcomes), faults=tuple(at.faults))
 
 
 def _together(back: Iterable[DroppedFile], taken: Iterable[DroppedFile]) -> Iterator[DroppedFile]:

@@ -14,8 +14,8 @@ from biomarkers.cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
     from biomarkers.laboratory import Laboratory, LabStatus
+    from flows.bench import Progress, SweepReport
     from flows.recompute import RecomputeReport
-    from flows.steps import Progress, SweepReport
 
 
 class Decision(StrEnum):
@@ -99,8 +99,8 @@ def sweep_once(laboratory: Laboratory, files: list[Path]) -> SweepReport:
     """Run one sweep with a progress bar; starts a Prefect server where none runs."""
     from concurrent.futures import ThreadPoolExecutor
 
+    from flows.bench import at_bench
     from flows.server import prefect_server
-    from flows.steps import at_bench
     from flows.watching import settled_files
 
     with _progress() as show, ThreadPoolExecutor(1) as aside:
@@ -164,8 +164,8 @@ def recompute(
 
 def recompute_once(laboratory: Laboratory, reason: str) -> RecomputeReport:
     """Compute every run again with a progress bar; starts a Prefect server where none runs."""
+    from flows.bench import at_bench
     from flows.server import prefect_server
-    from flows.steps import at_bench
 
     with _progress() as show, at_bench(laboratory, show) as bench, prefect_server(laboratory.folder):
         from flows.recompute import run_recompute

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from biomarkers.laboratory import create_laboratory
-from flows.steps import Bench, FileKillsProcessError, ProgramFaultError, at_bench, attempt, each, is_dead, owner_name
+from flows.bench import Bench, FileKillsProcessError, ProgramFaultError, at_bench, attempt, each, is_dead, owner_name
 
 
 @pytest.fixture
