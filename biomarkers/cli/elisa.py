@@ -18,7 +18,9 @@ from biomarkers.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
     from biomarkers.elisa.calibration import CalibrationCurve
+    from biomarkers.elisa.comparison import PlateComparison
     from biomarkers.elisa.plate import PlateRead
+    from biomarkers.elisa.vendor_fit import Attempt, Difference
     from biomarkers.provenance import JsonValue
     from biomarkers.readers.curve_points import CurvePoint
     from biomarkers.results import Finding
@@ -105,6 +107,121 @@ def fit(
         print_json(_fit_document(curve, unknowns, findings))
     else:
         _show_fit(curve, unknowns, findings)
+
+
+@app.command("compare")
+def compare(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="Export that carries the vendor's own results.")],
+    *,
+    model: Annotated[Model | None, typer.Option(help="What the vendor fitted, where the export does not say.")] = None,
+    replicates: Annotated[Replicates | None, typer.Option(help="Whether the vendor fitted wells or means.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Recompute an export's own results and report every difference."""
+    from biomarkers.elisa.comparison import compare_export
+    from biomarkers.readers.vendor_results import read_vendor_results
+
+    plates = compare_export(
+        read_vendor_results(file),
+        model=None if model is None else model.value,
+        replicates=None if replicates is None else replicates.value,
+    )
+    if as_json:
+        print_json({"plates": [_comparison_document(plate) for plate in plates]})
+        return
+    for plate in plates:
+        _show_comparison(plate)
+
+
+def _comparison_document(plate: PlateComparison) -> JsonValue:
+    from biomarkers.elisa.vendor_fit import largest
+
+    return {
+        "plate": plate.plate_id,
+        "model": plate.model,
+        "model_source": plate.model_source,
+        "weights": None if plate.model is None else "none",
+        "replicates": plate.replicates,
+        "response": plate.response,
+        "parameters": dict(plate.parameters),
+        "vendor_parameters": dict(plate.vendor_parameters),
+        "compared": len(plate.concentrations),
+        "max_abs_difference": plate.max_abs_difference,
+        "max_relative_difference": plate.max_relative_difference,
+        "words_compared": len(plate.words),
+        "summaries_compared": len(plate.summaries),
+        "summaries_max_abs_difference": largest(one.difference for one in plate.summaries),
+        "differences": [_difference_document(one) for one in plate.concentrations],
+        "disagreements": [_difference_document(one) for one in plate.disagreements],
+        "attempts": [_attempt_document(one) for one in plate.attempts],
+        "findings": [_finding_document(one) for one in plate.findings],
+    }
+
+
+def _difference_document(one: Difference) -> JsonValue:
+    return {
+        "quantity": one.quantity,
+        "wells": one.wells.split(),
+        "vendor": one.vendor,
+        "ours": one.ours,
+        "difference": one.difference,
+        "relative_difference": one.relative_difference,
+        "explained_by_rounding": one.rounding if math.isfinite(one.rounding) else None,
+    }
+
+
+def _attempt_document(one: Attempt) -> JsonValue:
+    return {
+        "model": one.model,
+        "replicates": one.replicates,
+        "response": one.response,
+        "compared": one.compared,
+        "agreeing": one.agreeing,
+        "max_abs_difference": one.max_abs_difference,
+        "failure": one.failure,
+    }
+
+
+def _finding_document(finding: Finding) -> JsonValue:
+    return {
+        "code": finding.code,
+        "severity": str(finding.severity),
+        "where": finding.where,
+        "message": finding.message,
+        "remedy": finding.remedy,
+    }
+
+
+def _show_comparison(plate: PlateComparison) -> None:
+    made = "calculated by formula" if plate.model is None else f"{plate.model} ({plate.model_source}), {plate.replicates}"
+    print_table(
+        ["compared", "largest difference", "relative", "words", "summaries", "disagreements"],
+        [
+            [
+                len(plate.concentrations),
+                plate.max_abs_difference,
+                plate.max_relative_difference,
+                len(plate.words),
+                len(plate.summaries),
+                len(plate.disagreements),
+            ]
+        ],
+        title=f"{plate.plate_id}: {made}, from {plate.response}",
+    )
+    if plate.parameters:
+        print_table(
+            ["parameter", "ours", "vendor's"],
+            [[name, value, plate.vendor_parameters.get(name)] for name, value in plate.parameters.items()],
+            title="",
+        )
+    if plate.disagreements:
+        print_table(
+            ["quantity", "wells", "vendor's", "ours", "difference"],
+            [[one.quantity, one.wells, one.vendor, one.ours, one.difference] for one in plate.disagreements],
+            title="\nNot explained by the digits printed",
+        )
+    for finding in plate.findings:
+        typer.echo(f"{finding.code}: {finding.message} {finding.where} {finding.remedy}", err=True)
 
 
 def _plate_document(plate: PlateRead) -> JsonValue:
@@ -214,16 +331,7 @@ def _fit_document(curve: CalibrationCurve, unknowns: Sequence[_Unknown], finding
             for level in curve.levels
         ],
         "unknowns": [asdict(unknown) for unknown in unknowns],
-        "findings": [
-            {
-                "code": finding.code,
-                "severity": str(finding.severity),
-                "where": finding.where,
-                "message": finding.message,
-                "remedy": finding.remedy,
-            }
-            for finding in findings
-        ],
+        "findings": [_finding_document(finding) for finding in findings],
     }
 
 

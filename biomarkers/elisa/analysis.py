@@ -7,120 +7,73 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date
 
 import numpy as np
 
-from biomarkers.elisa.acceptance import calibrator_findings, control_findings, recovery_findings
+from biomarkers.elisa.acceptance import (
+    calibrator_findings,
+    control_findings,
+    control_records,
+    judge,
+    recovery_findings,
+    rejected_run,
+    rejection,
+)
 from biomarkers.elisa.assay_plate import AnalytePlate, analyte_plates
 from biomarkers.elisa.calibration import CalibrationCurve, fit_calibration
+from biomarkers.elisa.dilution import DilutionPoint, dilution_linearity, hook_finding, hooked_dilutions
+from biomarkers.elisa.lots import KitLot
 from biomarkers.elisa.plate import LayoutWell, PlateLayout, PlateMap, PlateRead, WellRead, WellRole
+from biomarkers.elisa.plate_evidence import curve_record, empty_record, spike_records, well_records
 from biomarkers.elisa.quantitation import (
     CONFIDENCE,
-    LARGEST_REPLICATE_CV_AT_LIMITS_PERCENT,
-    LARGEST_REPLICATE_CV_PERCENT,
+    AllowedCv,
     Quantified,
-    quantify,
-    read_concentration,
+    ReplicateWells,
+    quantify_many,
+)
+from biomarkers.elisa.records import (
+    CalibratorRecord,
+    ControlRecord,
+    CurveRecord,
+    PlateAnalysis,
+    PlateVerdict,
+    RuleOutcome,
+    SpikeRecord,
+    WellRecord,
 )
 from biomarkers.errors import CurveFitError
 from biomarkers.provenance import JsonValue, Provenance
-from biomarkers.results import Assay, Comparator, Finding, Result, Run, Severity
+from biomarkers.results import Assay, Finding, Result, Run, Severity
 from biomarkers.study.definition import Analyte
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WellRecord:
-    """What became of one well.
-
-    Attributes
-    ----------
-    position
-        Row letter and two-digit column, ``"A01"``.
-    role, slot, analyte, accession_id
-        From layout and plate map; empty where they say nothing.
-    raw_text
-        The reader's own text, verbatim.
-    response
-        The response used (reference wavelength subtracted where declared); None where there is no number.
-    flag
-        ``""``, ``"overflow"``, ``"masked"`` or ``"missing"``.
-    mask_reason
-        Why the well was left out; empty otherwise.
-    concentration
-        This well alone, dilution applied, in the analyte's unit; None where it cannot be inverted.
-    """
-
-    position: str
-    role: str
-    slot: str
-    analyte: str
-    accession_id: str
-    raw_text: str
-    response: float | None
-    flag: str
-    mask_reason: str
-    dilution_factor: float
-    concentration: float | None
-    comparator: Comparator
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CalibratorRecord:
-    """How one calibrator level came back from the curve; concentrations in the analyte's unit."""
-
-    nominal: float
-    mean_response: float | None
-    back_calculated: float | None
-    recovery_percent: float | None
-    n_wells: int
-    n_masked: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CurveRecord:
-    """A fitted calibration curve of one analyte on one plate.
-
-    ``covariance`` is keyed twice by parameter name.
-    """
-
-    analyte: str
-    unit: str
-    model: str
-    weights: str
-    replicates: str
-    parameters: Mapping[str, float]
-    standard_errors: Mapping[str, float]
-    covariance: Mapping[str, Mapping[str, float]]
-    rss: float
-    residual_sd: float
-    degrees_of_freedom: int
-    lloq: float
-    uloq: float
-    calibrators: tuple[CalibratorRecord, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlateAnalysis:
-    """A plate analysed: the run with its results, and the evidence behind them."""
-
-    run: Run
-    wells: tuple[WellRecord, ...]
-    curves: tuple[CurveRecord, ...]
+__all__ = [
+    "CalibratorRecord",
+    "ControlRecord",
+    "CurveRecord",
+    "PlateAnalysis",
+    "PlateVerdict",
+    "RuleOutcome",
+    "SpikeRecord",
+    "WellRecord",
+    "analyse_plate",
+    "parameters",
+]
 
 
 def parameters(analytes: Mapping[str, Analyte]) -> JsonValue:
     """Name the settings of the method for the provenance: how each curve is fitted and where the range ends."""
     return {
         "confidence": CONFIDENCE,
-        "replicate_cv_percent": [LARGEST_REPLICATE_CV_PERCENT, LARGEST_REPLICATE_CV_AT_LIMITS_PERCENT],
         "analytes": {
             code: {
-                "model": analyte.calibration.model,
-                "weights": analyte.calibration.weights,
-                "replicates": analyte.calibration.replicates,
+                "calibration": analyte.calibration.model_dump(mode="json", exclude={"source"}),
+                "acceptance": analyte.acceptance.model_dump(mode="json", exclude={"source"}),
                 "lloq": analyte.limits.lloq,
                 "uloq": analyte.limits.uloq,
+                "dilution_included": analyte.limits.dilution_included,
                 "unit": analyte.unit,
                 "wavelength_nm": analyte.wavelength_nm,
                 "reference_nm": analyte.reference_nm,
@@ -138,8 +91,12 @@ def analyse_plate(
     analytes: Mapping[str, Analyte],
     run_id: str,
     provenance: Provenance,
+    lots: Sequence[KitLot] = (),
+    read_on: date | None = None,
 ) -> PlateAnalysis:
-    """Turn one plate into results, one per accession and analyte.
+    """Turn one plate into results, one per accession and analyte, and a verdict per analyte.
+
+    A rejected plate's results hold no quantity, and the finding RUN_REJECTED says why; its wells keep their concentrations.
 
     Parameters
     ----------
@@ -150,6 +107,10 @@ def analyse_plate(
         Which accession sits where today, and what each well is for. The map's dilution factor replaces the layout's.
     analytes
         The study's analytes by code.
+    lots
+        Certificates of kit lots; the one the map names replaces the layout's calibrators and decides about controls.
+    read_on
+        Day of the reading, to hold against a lot's expiry.
 
     Raises
     ------
@@ -158,13 +119,13 @@ def analyse_plate(
     CurveFitError
         No analyte of the plate has a usable curve. Where only some have, the others' results carry the reason instead.
     """
-    plates = analyte_plates(reads, plate_map, layout, analytes)
+    plates = analyte_plates(reads, plate_map, layout, analytes, lots=lots, read_on=read_on)
     outcomes = [_analyse_analyte(plate, run_id, provenance) for plate in plates]
     failures = [outcome.failure for outcome in outcomes if outcome.failure is not None]
     if failures and len(failures) == len(outcomes):
         raise CurveFitError.gathered(fault for failure in failures for fault in failure.faults)
     used = {record.position for outcome in outcomes for record in outcome.wells}
-    empty = tuple(_empty_record(well) for well in reads[0].wells if str(well.position) not in used)
+    empty = tuple(empty_record(well) for well in reads[0].wells if str(well.position) not in used)
     run = Run(
         run_id=run_id,
         assay=Assay.ELISA,
@@ -179,6 +140,9 @@ def analyse_plate(
         run=run,
         wells=tuple(sorted((*wells, *empty), key=lambda record: (len(record.position), record.position))),
         curves=tuple(outcome.curve for outcome in outcomes if outcome.curve is not None),
+        verdicts=tuple(outcome.verdict for outcome in outcomes),
+        controls=tuple(control for outcome in outcomes for control in outcome.controls),
+        spikes=tuple(spike for outcome in outcomes for spike in outcome.spikes),
     )
 
 
@@ -189,37 +153,63 @@ class _Outcome:
     results: tuple[Result, ...]
     findings: tuple[Finding, ...]
     failure: CurveFitError | None
+    verdict: PlateVerdict
+    controls: tuple[ControlRecord, ...] = ()
+    spikes: tuple[SpikeRecord, ...] = ()
 
 
 def _analyse_analyte(plate: AnalytePlate, run_id: str, provenance: Provenance) -> _Outcome:
-    calibrators = [(well, plate.read_of(well)) for well in plate.wells if well.role is WellRole.CALIBRATOR]
-    findings = [*plate.reads.findings, *calibrator_findings(plate, calibrators)]
+    calibrators = [(well, plate.read_of(well)) for well in plate.wells_of(WellRole.CALIBRATOR)]
+    findings = [*plate.findings, *calibrator_findings(plate, calibrators)]
+    try:
+        curve = _fitted(plate, calibrators)
+    except CurveFitError as error:
+        return _failed(plate, error, findings, run_id, provenance)
+    controls = control_records(plate, curve)
+    findings.extend(curve.findings)
+    findings.extend(recovery_findings(plate, curve))
+    findings.extend(control_findings(plate, controls))
+    verdict = judge(plate, curve, controls, findings)
+    results = _results(plate, curve, run_id, provenance)
+    spikes, of_spikes = spike_records(plate, curve, results)
+    results = tuple(
+        replace(one, findings=(*one.findings, *of_spikes[one.accession_id])) if one.accession_id in of_spikes else one
+        for one in results
+    )
+    if verdict.verdict == "rejected":
+        reason = rejected_run(verdict, plate.where)
+        findings.append(reason)
+        results = tuple(replace(one, quantity=None, interval=None, findings=(*one.findings, reason)) for one in results)
+    return _Outcome(
+        wells=well_records(plate, curve),
+        curve=curve_record(plate, curve, calibrators),
+        results=results,
+        findings=tuple(findings),
+        failure=None,
+        verdict=verdict,
+        controls=controls,
+        spikes=spikes,
+    )
+
+
+def _fitted(plate: AnalytePlate, calibrators: Sequence[tuple[LayoutWell, WellRead]]) -> CalibrationCurve:
     usable = [
         (well.concentration, read.value)
         for well, read in calibrators
         if well.concentration is not None and read.value is not None and not read.flag
     ]
     method = plate.analyte.calibration
-    try:
-        curve = fit_calibration(
-            np.array([nominal for nominal, _ in usable], dtype=np.float64),
-            np.array([value for _, value in usable], dtype=np.float64),
-            model=method.model,
-            weights=method.weights,
-            replicates=method.replicates,
-            where=plate.where,
-        )
-    except CurveFitError as error:
-        return _failed(plate, error, findings, run_id, provenance)
-    findings.extend(curve.findings)
-    findings.extend(recovery_findings(plate, curve))
-    findings.extend(control_findings(plate, curve))
-    return _Outcome(
-        wells=tuple(_well_record(plate, well, curve) for well in plate.wells),
-        curve=_curve_record(plate, curve, calibrators),
-        results=_results(plate, curve, run_id, provenance),
-        findings=tuple(findings),
-        failure=None,
+    return fit_calibration(
+        np.array([nominal for nominal, _ in usable], dtype=np.float64),
+        np.array([value for _, value in usable], dtype=np.float64),
+        model=method.model,
+        weights=method.weights,
+        replicates=method.replicates,
+        variance_power=method.variance_power,
+        robust=method.robust,
+        zero_calibrator=method.zero_calibrator,
+        noise_crossover=method.noise_crossover,
+        where=plate.where,
     )
 
 
@@ -229,56 +219,83 @@ def _failed(
     reason = Finding(code="NO_CURVE", severity=Severity.REJECT, where=error.where, message=error.what, remedy=error.remedy)
     nothing = Quantified(quantity=None, interval=None, n_replicates=0, findings=(reason,))
     return _Outcome(
-        wells=tuple(_well_record(plate, well, None) for well in plate.wells),
+        wells=well_records(plate, None),
         curve=None,
         results=tuple(_result(plate, accession_id, nothing, run_id, provenance) for accession_id in plate.wells_by_accession()),
         findings=(*findings, reason),
         failure=error,
+        verdict=rejection(plate, error.what),
     )
 
 
 def _results(plate: AnalytePlate, curve: CalibrationCurve, run_id: str, provenance: Provenance) -> tuple[Result, ...]:
-    results = []
-    for accession_id, wells_by_dilution in plate.wells_by_accession().items():
-        quantified = []
-        for dilution in sorted(wells_by_dilution):
-            wells = wells_by_dilution[dilution]
-            names = ", ".join(str(well.position) for well in wells)
-            quantified.append(
-                quantify(
-                    [plate.read_of(well) for well in wells],
-                    curve,
-                    limits=plate.limits,
-                    dilution_factor=dilution,
-                    unit=plate.analyte.unit,
-                    where=f"Plate '{plate.plate_id}', analyte '{plate.analyte.code}', slot '{wells[0].slot}', wells {names}.",
-                )
-            )
-        results.append(_result(plate, accession_id, _reported(quantified, plate.where), run_id, provenance))
-    return tuple(results)
+    series = [
+        (accession_id, dilution, wells_by_dilution[dilution])
+        for accession_id, wells_by_dilution in plate.wells_by_accession().items()
+        for dilution in sorted(wells_by_dilution)
+    ]
+    rules = plate.analyte.acceptance
+    quantified = quantify_many(
+        [_replicates(plate, dilution, wells) for _, dilution, wells in series],
+        curve,
+        unit=plate.analyte.unit,
+        allowed_cv=AllowedCv(percent=rules.replicate_cv_percent, at_limits_percent=rules.replicate_cv_at_limits_percent),
+    )
+    by_accession: dict[str, list[tuple[float, Quantified]]] = defaultdict(list)
+    for (accession_id, dilution, _), found in zip(series, quantified, strict=True):
+        by_accession[accession_id].append((dilution, found))
+    return tuple(
+        _result(plate, accession_id, _reported(by_dilution, plate), run_id, provenance)
+        for accession_id, by_dilution in by_accession.items()
+    )
 
 
-def _reported(by_dilution: Sequence[Quantified], where: str) -> Quantified:
-    """Of a dilution series, report the least diluted number in range; else the tightest bound."""
+def _replicates(plate: AnalytePlate, dilution: float, wells: Sequence[LayoutWell]) -> ReplicateWells:
+    names = ", ".join(str(well.position) for well in wells)
+    return ReplicateWells(
+        wells=tuple(plate.read_of(well) for well in wells),
+        limits=plate.limits_at(dilution),
+        dilution_factor=dilution,
+        where=f"Plate '{plate.plate_id}', analyte '{plate.analyte.code}', slot '{wells[0].slot}', wells {names}.",
+    )
+
+
+def _reported(by_dilution: Sequence[tuple[float, Quantified]], plate: AnalytePlate) -> Quantified:
+    """Of a dilution series, report the least diluted number in range before which there is no hook; else the tightest bound."""
     if len(by_dilution) == 1:
-        return by_dilution[0]
+        return by_dilution[0][1]
+    points = [_point(dilution, found) for dilution, found in by_dilution if found.quantity is not None]
+    hooked = hooked_dilutions(points)
+    rules = plate.analyte.acceptance
+    sound = [point for point in points if point.dilution_factor not in hooked]
+    linearity = dilution_linearity(
+        sound,
+        where=plate.where,
+        deviation_percent=rules.dilution_deviation_percent,
+        cv_limit_percent=rules.parallelism_cv_percent,
+    )
     note = Finding(
         code="DILUTION_SERIES",
         severity=Severity.NOTE,
-        where=where,
+        where=plate.where,
         message=f"The specimen stands on the plate in {len(by_dilution)} dilutions; the least diluted in range is reported.",
         remedy="Compare the dilutions on the quality page.",
     )
-    in_range = [one for one in by_dilution if one.quantity is not None and not one.quantity.comparator]
-    above = [one for one in by_dilution if one.quantity is not None and one.quantity.comparator == ">"]
-    below = [one for one in by_dilution if one.quantity is not None and one.quantity.comparator == "<"]
-    chosen = (in_range or above[-1:] or below or list(by_dilution))[0]
-    return Quantified(
-        quantity=chosen.quantity,
-        interval=chosen.interval,
-        n_replicates=chosen.n_replicates,
-        findings=(*chosen.findings, note),
-    )
+    left = [found for dilution, found in by_dilution if dilution not in hooked]
+    in_range = [one for one in left if one.quantity is not None and not one.quantity.comparator]
+    above = [one for one in left if one.quantity is not None and one.quantity.comparator == ">"]
+    below = [one for one in left if one.quantity is not None and one.quantity.comparator == "<"]
+    chosen = (in_range or above[-1:] or below or left)[0]
+    of_hook = (hook_finding(hooked, plate.where),) if hooked else ()
+    return replace(chosen, findings=(*chosen.findings, note, *of_hook, *linearity.findings))
+
+
+def _point(dilution: float, found: Quantified) -> DilutionPoint:
+    quantity = found.quantity
+    assert quantity is not None
+    if quantity.comparator:
+        return DilutionPoint(dilution_factor=dilution, concentration=None, comparator=quantity.comparator)
+    return DilutionPoint(dilution_factor=dilution, concentration=quantity.value / dilution)
 
 
 def _result(plate: AnalytePlate, accession_id: str, found: Quantified, run_id: str, provenance: Provenance) -> Result:
@@ -294,94 +311,3 @@ def _result(plate: AnalytePlate, accession_id: str, found: Quantified, run_id: s
         findings=found.findings,
         provenance=provenance,
     )
-
-
-def _well_record(plate: AnalytePlate, well: LayoutWell, curve: CalibrationCurve | None) -> WellRecord:
-    read, entry, dilution = plate.read_of(well), plate.entry_of(well), plate.dilution_of(well)
-    concentration: float | None = None
-    comparator: Comparator = ""
-    if curve is not None and well.role is not WellRole.BLANK and read.flag != "missing":
-        value = float(np.inf) if read.flag == "overflow" else read.value
-        if value is not None:
-            reading = read_concentration(curve, value, plate.limits)
-            concentration = None if reading.concentration is None else reading.concentration * dilution
-            comparator = reading.comparator
-    return WellRecord(
-        position=str(well.position),
-        role=str(well.role),
-        slot=well.slot,
-        analyte=plate.analyte.code,
-        accession_id="" if entry is None else entry.accession_id,
-        raw_text=read.raw_text,
-        response=read.value,
-        flag=read.flag,
-        mask_reason=read.mask_reason,
-        dilution_factor=dilution,
-        concentration=concentration,
-        comparator=comparator,
-    )
-
-
-def _empty_record(read: WellRead) -> WellRecord:
-    return WellRecord(
-        position=str(read.position),
-        role=str(WellRole.EMPTY),
-        slot="",
-        analyte="",
-        accession_id="",
-        raw_text=read.raw_text,
-        response=read.value,
-        flag=read.flag,
-        mask_reason=read.mask_reason,
-        dilution_factor=1.0,
-        concentration=None,
-        comparator="",
-    )
-
-
-def _curve_record(
-    plate: AnalytePlate, curve: CalibrationCurve, calibrators: Sequence[tuple[LayoutWell, WellRead]]
-) -> CurveRecord:
-    names = curve.curve.names
-    return CurveRecord(
-        analyte=plate.analyte.code,
-        unit=plate.analyte.unit,
-        model=curve.model,
-        weights=curve.weights,
-        replicates=curve.replicates,
-        parameters=dict(curve.curve.parameters),
-        standard_errors=dict(zip(names, map(float, curve.standard_errors()), strict=True)),
-        covariance={
-            one: {other: float(curve.covariance[i, j]) for j, other in enumerate(names)} for i, one in enumerate(names)
-        },
-        rss=curve.rss,
-        residual_sd=curve.residual_sd,
-        degrees_of_freedom=curve.degrees_of_freedom,
-        lloq=plate.limits.lloq,
-        uloq=plate.limits.uloq,
-        calibrators=_calibrator_records(curve, calibrators),
-    )
-
-
-def _calibrator_records(
-    curve: CalibrationCurve, calibrators: Sequence[tuple[LayoutWell, WellRead]]
-) -> tuple[CalibratorRecord, ...]:
-    fitted = {level.nominal: level for level in curve.levels}
-    left_out: dict[float, int] = defaultdict(int)
-    for well, read in calibrators:
-        if well.concentration is not None:
-            left_out[well.concentration] += bool(read.flag) or read.value is None
-    records = []
-    for nominal in sorted(left_out):
-        level = fitted.get(nominal)
-        records.append(
-            CalibratorRecord(
-                nominal=nominal,
-                mean_response=None if level is None else level.mean_response,
-                back_calculated=None if level is None else level.back_calculated,
-                recovery_percent=None if level is None else level.recovery_percent,
-                n_wells=0 if level is None else level.n_wells,
-                n_masked=left_out[nominal],
-            )
-        )
-    return tuple(records)

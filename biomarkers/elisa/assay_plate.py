@@ -6,15 +6,19 @@ Knows how read, map, layout and study are brought together. Must not know curves
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from statistics import fmean
 
+from biomarkers.elisa.lots import KitLot
 from biomarkers.elisa.plate import (
     LayoutWell,
     MapEntry,
     PlateLayout,
     PlateMap,
     PlateRead,
+    WellPosition,
     WellRead,
     WellRole,
     map_faults,
@@ -42,16 +46,27 @@ class AnalytePlate:
     Attributes
     ----------
     wells
-        Those of the layout that hold this analyte.
+        Those of the layout that hold this analyte, with the lot's values where its certificate is known.
     entries
-        Those of the plate map that are about it.
+        Those of the plate map that are about it, by slot.
+    reads
+        What was read of the wells, by position.
+    blank_response
+        Mean blank already subtracted from the reads; None where the method subtracts none.
+    lot
+        The lot's certificate; None where it is not known.
+    findings
+        What was noticed while all this was brought together.
     """
 
     analyte: Analyte
     plate_id: str
     wells: tuple[LayoutWell, ...]
-    entries: tuple[MapEntry, ...]
-    reads: ReadsOfAnalyte
+    entries: Mapping[str, MapEntry]
+    reads: Mapping[WellPosition, WellRead]
+    blank_response: float | None
+    lot: KitLot | None
+    findings: tuple[Finding, ...]
 
     @property
     def where(self) -> str:
@@ -59,38 +74,63 @@ class AnalytePlate:
         return f"Plate '{self.plate_id}', analyte '{self.analyte.code}'."
 
     @property
+    def kit_lot(self) -> str:
+        """The one lot the map names; empty where it names none or several."""
+        lots = {entry.kit_lot for entry in self.entries.values()} - {""}
+        return next(iter(lots)) if len(lots) == 1 else ""
+
+    @property
     def limits(self) -> Range:
-        """Limits of quantification before dilution."""
-        return Range(lloq=self.analyte.limits.lloq, uloq=self.analyte.limits.uloq)
+        """Limits of quantification in the calibrators' unit, at the least dilution specimens stand on the plate in."""
+        if not self.analyte.limits.dilution_included:
+            return self.limits_at(1.0)
+        dilutions = [self.dilution_of(well) for well in self.wells if well.role is WellRole.SAMPLE]
+        return self.limits_at(min(dilutions, default=1.0))
+
+    def limits_at(self, dilution: float) -> Range:
+        """Limits of quantification before dilution, for a specimen diluted so."""
+        limits = self.analyte.limits
+        factor = dilution if limits.dilution_included else 1.0
+        return Range(lloq=limits.lloq / factor, uloq=limits.uloq / factor)
 
     def read_of(self, well: LayoutWell) -> WellRead:
         """Return what was read of a well; missing where the export does not hold it."""
-        found = next((read for read in self.reads.wells if read.position == well.position), None)
+        found = self.reads.get(well.position)
         return found or WellRead(position=well.position, raw_text="", value=None, flag="missing")
+
+    def wells_of(self, role: WellRole) -> tuple[LayoutWell, ...]:
+        """Return the wells of one role."""
+        return tuple(well for well in self.wells if well.role is role)
 
     def entry_of(self, well: LayoutWell) -> MapEntry | None:
         """Return the map's entry of a specimen well; None for other wells and slots without accession."""
-        if well.role not in (WellRole.SAMPLE, WellRole.SPIKE):
-            return None
-        return next((entry for entry in self.entries if entry.slot == well.slot), None)
+        return self.entries.get(well.slot) if well.role in (WellRole.SAMPLE, WellRole.SPIKE) else None
 
     def dilution_of(self, well: LayoutWell) -> float:
         """Return the dilution factor: the map's, else the layout's."""
         entry = self.entry_of(well)
         return well.dilution if entry is None or entry.dilution_factor is None else entry.dilution_factor
 
-    def wells_by_accession(self) -> Mapping[str, Mapping[float, list[LayoutWell]]]:
+    def wells_by_accession(self, role: WellRole = WellRole.SAMPLE) -> Mapping[str, Mapping[float, list[LayoutWell]]]:
         """Group the specimen wells by accession and dilution factor, in the order of the map."""
-        grouped: dict[str, dict[float, list[LayoutWell]]] = {entry.accession_id: defaultdict(list) for entry in self.entries}
+        grouped: dict[str, dict[float, list[LayoutWell]]] = {
+            entry.accession_id: defaultdict(list) for entry in self.entries.values()
+        }
         for well in self.wells:
             entry = self.entry_of(well)
-            if entry is not None and well.role is WellRole.SAMPLE:
+            if entry is not None and well.role is role:
                 grouped[entry.accession_id][self.dilution_of(well)].append(well)
         return {accession_id: dict(wells) for accession_id, wells in grouped.items() if wells}
 
 
 def analyte_plates(
-    reads: Sequence[PlateRead], plate_map: PlateMap, layout: PlateLayout, analytes: Mapping[str, Analyte]
+    reads: Sequence[PlateRead],
+    plate_map: PlateMap,
+    layout: PlateLayout,
+    analytes: Mapping[str, Analyte],
+    *,
+    lots: Sequence[KitLot] = (),
+    read_on: date | None = None,
 ) -> tuple[AnalytePlate, ...]:
     """Divide a plate by analyte.
 
@@ -98,6 +138,10 @@ def analyte_plates(
     ----------
     reads
         The plate at every wavelength it was read at.
+    lots
+        Certificates of kit lots; the one the map names is used.
+    read_on
+        Day of the reading, to hold against a lot's expiry; None where it is not known.
 
     Raises
     ------
@@ -106,16 +150,90 @@ def analyte_plates(
     """
     _require_fit(reads[0], plate_map, layout)
     codes = _analyte_codes(plate_map, layout, analytes)
-    return tuple(
-        AnalytePlate(
-            analyte=analytes[code],
-            plate_id=reads[0].plate_id,
-            wells=_wells_of(code, codes, layout),
-            entries=tuple(entry for entry in plate_map.entries if entry.analyte in ("", code)),
-            reads=_chosen_reads(reads, analytes[code], f"Plate '{reads[0].plate_id}', analyte '{code}'."),
-        )
-        for code in codes
+    return tuple(_analyte_plate(code, codes, reads, plate_map, layout, analytes[code], lots, read_on) for code in codes)
+
+
+def _analyte_plate(  # noqa: PLR0917  - the parts of a plate, in the order in which the caller has them
+    code: str,
+    codes: Sequence[str],
+    reads: Sequence[PlateRead],
+    plate_map: PlateMap,
+    layout: PlateLayout,
+    analyte: Analyte,
+    lots: Sequence[KitLot],
+    read_on: date | None,
+) -> AnalytePlate:
+    where = f"Plate '{reads[0].plate_id}', analyte '{code}'."
+    entries: dict[str, MapEntry] = {}
+    for entry in plate_map.entries:
+        if entry.analyte in ("", code):
+            entries.setdefault(entry.slot, entry)
+    chosen = _chosen_reads(reads, analyte, where)
+    wells = _wells_of(code, codes, layout)
+    lot, of_lot = _lot_of(entries.values(), code, lots, read_on, where)
+    by_position = {read.position: read for read in chosen.wells}
+    subtracts = analyte.calibration.subtract_blank
+    blank, of_blank = _mean_blank(wells, by_position, where) if subtracts else (None, ())
+    if blank is not None:
+        by_position = {
+            position: read if read.value is None else replace(read, value=read.value - blank)
+            for position, read in by_position.items()
+        }
+    return AnalytePlate(
+        analyte=analyte,
+        plate_id=reads[0].plate_id,
+        wells=wells if lot is None else tuple(lot.apply(well) for well in wells),
+        entries=entries,
+        reads=by_position,
+        blank_response=blank,
+        lot=lot,
+        findings=(*chosen.findings, *of_blank, *of_lot),
     )
+
+
+def _mean_blank(
+    wells: Sequence[LayoutWell], reads: Mapping[WellPosition, WellRead], where: str
+) -> tuple[float | None, tuple[Finding, ...]]:
+    """Mean of the readable blanks; None, and said, where there are none."""
+    found = [reads.get(well.position) for well in wells if well.role is WellRole.BLANK]
+    values = [read.value for read in found if read is not None and read.value is not None and not read.flag]
+    if values:
+        return fmean(values), ()
+    missing = Finding(
+        code="BLANK_NOT_READ",
+        severity=Severity.WARNING,
+        where=where,
+        message="The study declares that the blank is subtracted, and no blank well of the plate has a reading; none was.",
+        remedy="Add BLANK wells to the layout, or repeat the plate.",
+    )
+    return None, (missing,)
+
+
+def _lot_of(
+    entries: Iterable[MapEntry], code: str, lots: Sequence[KitLot], read_on: date | None, where: str
+) -> tuple[KitLot | None, tuple[Finding, ...]]:
+    """Find the certificate of the lot the map names, and what is to be said of it."""
+    named = sorted({entry.kit_lot for entry in entries} - {""})
+    if len(named) > 1:
+        several = Finding(
+            code="LOTS_MIXED",
+            severity=Severity.WARNING,
+            where=where,
+            message=f"The plate map names the kit lots {', '.join(repr(lot) for lot in named)}; no certificate is used.",
+            remedy="Calibrators and specimens of one plate belong to one lot; correct the plate map.",
+        )
+        return None, (several,)
+    lot = next((lot for lot in lots if named and lot.analyte == code and lot.kit_lot == named[0]), None)
+    if lot is None or lot.expires_on is None or read_on is None or read_on <= lot.expires_on:
+        return lot, ()
+    expired = Finding(
+        code="KIT_EXPIRED",
+        severity=Severity.WARNING,
+        where=where,
+        message=f"The kit lot '{lot.kit_lot}' expired on {lot.expires_on.isoformat()}, the plate is of {read_on.isoformat()}.",
+        remedy="Repeat the specimens with a lot in date, or record why these results may be used.",
+    )
+    return lot, (expired,)
 
 
 def _require_fit(read: PlateRead, plate_map: PlateMap, layout: PlateLayout) -> None:

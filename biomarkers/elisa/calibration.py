@@ -1,6 +1,7 @@
-"""From calibrator wells to a curve that may be used: fit it, back-calculate the calibrators, refuse what is no curve.
+"""From calibrator wells to a curve that may be used: fit it, learn its noise, back-calculate the calibrators.
 
-Knows levels, replicates and what makes a fit untrustworthy. Must not know files, specimens or limits of quantification.
+Knows levels, replicates and what the declared method does with them. Must not know files, specimens or limits of
+quantification.
 """
 
 from __future__ import annotations
@@ -9,29 +10,17 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
-from scipy.stats import f as f_distribution
 
-from biomarkers.elisa.fitting import ASYMMETRY_BOUNDS, CurveModel, Fit, Weights, fit, weight_floor
-from biomarkers.elisa.logistic import Curve, FivePL, FloatArray, FourPL, LogLogLine
-from biomarkers.errors import CurveFitError
+from biomarkers.elisa.fitting import CurveModel, Fit, Weights, fit
+from biomarkers.elisa.logistic import Curve, FloatArray, LogLogLine
+from biomarkers.elisa.noise import Evidence, Noise, believed_noise, supposed_noise
+from biomarkers.elisa.refusals import doubts, require_identifiable, require_levels, require_monotone, require_signal
+from biomarkers.elisa.weighting import weight_floor
 from biomarkers.results import Finding, Severity
 
 Replicates: TypeAlias = Literal["wells", "mean"]
 
-PARAMETER_COUNT: dict[CurveModel, int] = {"4pl": 4, "5pl": 5, "linear": 2, "loglog": 2}
-
-FLAT_SIGNIFICANCE = 0.01
-"""A curve must explain more than a constant would, by an F test at this level; a working assay passes at 1e-10 and beyond."""
-
-LARGEST_REVERSAL_FRACTION = 0.25
-"""Largest step of level means against the curve's direction, as a share of their span. Noise of working assays stays under a
-tenth; a hook or two swapped calibrators do not."""
-
-LARGEST_CONDITION = 1e6
-"""Condition number of the scaled Jacobian beyond which parameters cannot be told apart; working curves lie below 1000."""
-
-FARTHEST_INFLECTION = 100.0
-"""How many times above the highest or below the lowest calibrator the inflection may lie before it is only extrapolated."""
+_POWER: dict[Weights, float] = {"none": 0.0, "1/y": 1.0, "1/y2": 2.0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +50,10 @@ class CalibrationCurve:
 
     Attributes
     ----------
+    covariance, rss, residual_sd, degrees_of_freedom
+        Of the fit with its own weights, s2 (J'WJ)^-1: what other software reports.
+    noise
+        What intervals rest on: the noise of a new well, and of the curve under that noise.
     wells_per_point
         Wells behind one point of the fit: 1 when wells were fitted, the harmonic mean of the replicates when means were.
     floor
@@ -81,6 +74,7 @@ class CalibrationCurve:
     floor: float
     levels: tuple[CalibratorLevel, ...]
     findings: tuple[Finding, ...]
+    noise: Noise
 
     @property
     def is_rising(self) -> bool:
@@ -101,19 +95,14 @@ class CalibrationCurve:
         """Return the standard errors of the parameters, in the order of ``curve.names``."""
         return np.asarray(np.sqrt(np.diag(self.covariance)), dtype=np.float64)
 
-    def well_variance(self, scaled_response: FloatArray) -> FloatArray:
-        """Variance of a single well's response, on the scale of the fit, where the curve gives that response.
+    def well_variance(self, concentration: FloatArray) -> FloatArray:
+        """Variance of a single well's response, on the scale of the fit, at each concentration."""
+        return self.noise.well_variance(self.curve.response(concentration))
 
-        This is the variance that the weights suppose: constant, or growing with the response or its square.
-        """
-        per_point = self.residual_sd**2 * self.wells_per_point
-        if isinstance(self.curve, LogLogLine):
-            floored = np.maximum(10.0**scaled_response, self.floor)
-            power = {"none": 0, "1/y": 1, "1/y2": 2, "fitted": 0}[self.weights]
-        else:
-            floored = np.maximum(scaled_response, self.floor)
-            power = {"none": 0, "1/y": 1, "1/y2": 2, "fitted": 2}[self.weights]
-        return np.asarray(per_point * floored**power, dtype=np.float64)
+    def half_width(self, concentration: FloatArray, replicates: FloatArray, confidence: float) -> FloatArray:
+        """Half the width, on the scale of the fit, of the band that holds a new mean of some wells at each concentration."""
+        response, jacobian = self.curve.response(concentration), self.curve.jacobian(concentration)
+        return self.noise.half_width(response, jacobian, replicates, confidence)
 
 
 def fit_calibration(
@@ -124,6 +113,10 @@ def fit_calibration(
     weights: Weights,
     replicates: Replicates,
     where: str,
+    variance_power: float = 2.0,
+    robust: bool = False,
+    zero_calibrator: bool = True,
+    noise_crossover: float | None = None,
 ) -> CalibrationCurve:
     """Fit the calibrators of one analyte on one plate.
 
@@ -132,10 +125,18 @@ def fit_calibration(
     concentration, response
         One entry a usable well; masked wells and such without a number are left out by the caller. Concentrations are nominal,
         in the analyte's unit; the zero calibrator is 0.
+    weights, variance_power, robust
+        As in :func:`biomarkers.elisa.fitting.fit`.
     replicates
         ``"wells"`` fits every well, ``"mean"`` the mean of each level, as plate-reader software does.
     where
         Place for messages: plate and analyte.
+    zero_calibrator
+        Whether calibrators of concentration 0 take part in the fit.
+    noise_crossover
+        Response at which the constant part of a well's noise equals the proportional one, where validation has measured it;
+        without it each plate's calibrators and a prior decide. Used with "fitted" weights; other weights, and a robust fit,
+        suppose the noise they stand for.
 
     Raises
     ------
@@ -146,15 +147,34 @@ def fit_calibration(
     order = np.lexsort((response, concentration))
     # Sorted, so that the order of wells cannot change the last digit of any sum.
     x, y = concentration[order], response[order]
+    if not zero_calibrator:
+        x, y = x[x > 0], y[x > 0]
     if model == "loglog":
         x, y = _above_zero(x, y, findings, where)
-    _require_levels(x, model, where)
-    points_x, points_y, wells_per_point = (x, y, 1.0) if replicates == "wells" else _level_means(x, y)
-    _require_signal(fit(points_x, points_y, model=model, weights="none"), points_y, model, where)
-    _require_monotone(x, y, where)
-    fitted = fit(points_x, points_y, model=model, weights=weights)
-    _require_identifiable(fitted, x, where)
-    findings.extend(_doubts(fitted, where))
+    by_level = _by_level(x, y)
+    require_levels(len(by_level.levels), model, where)
+    points_x, points_y = (x, y) if replicates == "wells" else (by_level.levels, by_level.means)
+    fitted = fit(points_x, points_y, model=model, weights=weights, variance_power=variance_power, robust=robust)
+    require_signal(fitted, points_y, model, where)
+    require_monotone(by_level.levels, by_level.means, by_level.replicate_cv(), where)
+    require_identifiable(fitted, x, where)
+    findings.extend(doubts(fitted, where))
+    wells_per_point = 1.0 if replicates == "wells" else float(len(by_level.counts) / np.sum(1.0 / by_level.counts))
+    floor = float(weight_floor(points_y))
+    power = variance_power if weights == "fitted" else _POWER[weights]
+    if isinstance(fitted.curve, LogLogLine):
+        power = 0.0 if weights == "fitted" else power
+    if weights == "fitted" and power > 0 and not robust:
+        evidence = _evidence(fitted, points_x, points_y, by_level if replicates == "mean" else None, top=float(np.max(y)))
+        noise = believed_noise(evidence, power=power, floor=floor, crossover=noise_crossover)
+    else:
+        noise = supposed_noise(
+            scale=fitted.residual_sd**2 * wells_per_point,
+            power=power,
+            floor=floor,
+            covariance=fitted.covariance,
+            degrees_of_freedom=fitted.degrees_of_freedom,
+        )
     return CalibrationCurve(
         model=model,
         weights=weights,
@@ -165,9 +185,55 @@ def fit_calibration(
         residual_sd=fitted.residual_sd,
         degrees_of_freedom=fitted.degrees_of_freedom,
         wells_per_point=wells_per_point,
-        floor=weight_floor(points_y),
-        levels=_levels(x, y, fitted.curve),
+        floor=floor,
+        levels=_levels(by_level, fitted.curve),
         findings=tuple(findings),
+        noise=noise,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _ByLevel:
+    levels: FloatArray
+    means: FloatArray
+    counts: FloatArray
+    squares: FloatArray
+
+    def replicate_cv(self) -> FloatArray:
+        """Coefficient of variation of each level's mean, from the replicates of all levels together; 0 without replicates."""
+        known = (self.counts > 1) & (self.means != 0)
+        freedom = float(np.sum(self.counts[known] - 1.0))
+        if not freedom:
+            return np.zeros_like(self.means)
+        pooled = float(np.sum(self.squares[known] / self.means[known] ** 2)) / freedom
+        return np.asarray(np.sqrt(pooled / self.counts), dtype=np.float64)
+
+
+def _by_level(x: FloatArray, y: FloatArray) -> _ByLevel:
+    levels, index, counts = np.unique(x, return_inverse=True, return_counts=True)
+    means = np.bincount(index, weights=y) / counts
+    return _ByLevel(
+        levels=levels,
+        means=means,
+        counts=counts.astype(np.float64),
+        squares=np.asarray(np.bincount(index, weights=(y - means[index]) ** 2), dtype=np.float64),
+    )
+
+
+def _evidence(fitted: Fit, x: FloatArray, y: FloatArray, means_of: _ByLevel | None, *, top: float) -> Evidence:
+    """Gather what the points, and the wells behind them where they are means, say of the noise."""
+    at = fitted.curve.response(x)
+    nothing = np.zeros(0)
+    return Evidence(
+        fitted=at,
+        residual=y - at,
+        jacobian=fitted.curve.jacobian(x),
+        weight=fitted.weight,
+        wells=np.ones(len(x)) if means_of is None else means_of.counts,
+        replicate_squares=nothing if means_of is None else means_of.squares,
+        replicate_freedom=nothing if means_of is None else means_of.counts - 1.0,
+        replicate_response=nothing if means_of is None else at,
+        top=top,
     )
 
 
@@ -186,105 +252,8 @@ def _above_zero(x: FloatArray, y: FloatArray, findings: list[Finding], where: st
     return x[usable], y[usable]
 
 
-def _require_levels(x: FloatArray, model: CurveModel, where: str) -> None:
-    needed = PARAMETER_COUNT[model] + 1
-    levels = len(np.unique(x))
-    if levels < needed:
-        raise CurveFitError(
-            what=f"{levels} calibrator levels have a usable reading; the model '{model}' needs at least {needed}.",
-            where=where,
-            remedy="Check the masks and the layout, or repeat the plate with more calibrators.",
-        )
-
-
-def _level_means(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray, float]:
-    levels, index, counts = np.unique(x, return_inverse=True, return_counts=True)
-    means = np.bincount(index, weights=y) / counts
-    return levels, means, float(len(counts) / np.sum(1.0 / counts))
-
-
-def _require_monotone(x: FloatArray, y: FloatArray, where: str) -> None:
-    levels, means, _ = _level_means(x, y)
-    span = float(np.ptp(means))
-    direction = 1.0 if means[int(np.argmax(levels))] >= means[0] else -1.0
-    climbed = np.maximum.accumulate(direction * means)
-    fall = climbed - direction * means
-    worst = int(np.argmax(fall))
-    if span > 0 and fall[worst] > LARGEST_REVERSAL_FRACTION * span:
-        raise CurveFitError(
-            what=(
-                f"The calibrators do not rise or fall throughout: the level {levels[worst]:g} turns back by "
-                f"{fall[worst]:.3g} of a span of {span:.3g} in response."
-            ),
-            where=where,
-            remedy="Look for swapped or badly pipetted calibrators, or a hook at the top; mask the wells or repeat the plate.",
-        )
-
-
-def _require_signal(unweighted: Fit, y: FloatArray, model: CurveModel, where: str) -> None:
-    scaled = unweighted.curve.scale(y)
-    total = float(np.sum((scaled - np.mean(scaled)) ** 2))
-    parameters = PARAMETER_COUNT[model]
-    explained = (total - unweighted.rss) / (parameters - 1)
-    noise = unweighted.rss / unweighted.degrees_of_freedom
-    if total > 0 and noise <= np.finfo(np.float64).eps * explained:
-        return
-    chance = (
-        1.0 if explained <= 0 else float(f_distribution.sf(explained / noise, parameters - 1, unweighted.degrees_of_freedom))
-    )
-    if chance > FLAT_SIGNIFICANCE:
-        raise CurveFitError(
-            what="The calibrators' response does not follow their concentration; the curve is flat within its noise.",
-            where=where,
-            remedy="Check that the layout names the right wells and wavelength; repeat the plate if they are right.",
-        )
-
-
-def _require_identifiable(fitted: Fit, x: FloatArray, where: str) -> None:
-    curve = fitted.curve
-    remedy = "Use calibrators that reach both ends of the curve, or declare a simpler model for this analyte."
-    if isinstance(curve, FourPL | FivePL):
-        lowest, highest = float(np.min(x[x > 0])), float(np.max(x))
-        if not lowest / FARTHEST_INFLECTION <= curve.inflection <= highest * FARTHEST_INFLECTION:
-            raise CurveFitError(
-                what=(
-                    f"The inflection of the fitted curve, {curve.inflection:.3g}, lies far outside the calibrators "
-                    f"{lowest:g} to {highest:g}."
-                ),
-                where=where,
-                remedy=remedy,
-            )
-    if not fitted.settled or not fitted.condition < LARGEST_CONDITION or not np.all(np.isfinite(fitted.covariance)):
-        raise CurveFitError(
-            what="The calibrators do not determine the curve: several sets of parameters fit them equally well.",
-            where=where,
-            remedy=remedy,
-        )
-
-
-def _doubts(fitted: Fit, where: str) -> tuple[Finding, ...]:
-    curve = fitted.curve
-    if not isinstance(curve, FivePL):
-        return ()
-    error = float(np.sqrt(fitted.covariance[-1, -1]))
-    low, high = ASYMMETRY_BOUNDS
-    if 1.01 * low < curve.asymmetry < 0.99 * high and error < curve.asymmetry:
-        return ()
-    return (
-        Finding(
-            code="ASYMMETRY_UNCERTAIN",
-            severity=Severity.WARNING,
-            where=where,
-            message=f"The asymmetry {curve.asymmetry:.3g} (standard error {error:.2g}) is not determined by these calibrators.",
-            remedy="Declare the four-parameter model unless validation has shown the need for the fifth.",
-        ),
-    )
-
-
-def _levels(x: FloatArray, y: FloatArray, curve: Curve) -> tuple[CalibratorLevel, ...]:
-    levels, index, counts = np.unique(x, return_inverse=True, return_counts=True)
-    means = np.bincount(index, weights=y) / counts
-    found = curve.concentration(means)
+def _levels(by_level: _ByLevel, curve: Curve) -> tuple[CalibratorLevel, ...]:
+    found = curve.concentration(by_level.means)
     return tuple(
         CalibratorLevel(
             nominal=float(nominal),
@@ -293,5 +262,5 @@ def _levels(x: FloatArray, y: FloatArray, curve: Curve) -> tuple[CalibratorLevel
             back_calculated=float(back) if np.isfinite(back) else None,
             recovery_percent=float(100.0 * back / nominal) if nominal > 0 and np.isfinite(back) else None,
         )
-        for nominal, mean, count, back in zip(levels, means, counts, found, strict=True)
+        for nominal, mean, count, back in zip(by_level.levels, by_level.means, by_level.counts, found, strict=True)
     )

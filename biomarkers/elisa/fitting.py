@@ -5,34 +5,40 @@ Knows arithmetic alone: arrays in, a curve out. Must not know wells, levels, lim
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import Literal, TypeAlias
 
 import numpy as np
-from scipy.optimize import least_squares
-from scipy.special import expit
 
+from biomarkers.elisa import batch_fitting
+from biomarkers.elisa.least_squares import Minimum, minimise, spread
 from biomarkers.elisa.logistic import Curve, FivePL, FloatArray, FourPL, LogLogLine, StraightLine
+from biomarkers.elisa.weighting import (
+    WEIGHT_FLOOR_FRACTION,
+    Weights,
+    fitted_weights,
+    huber_inflation,
+    huber_pull,
+    observed_weights,
+    robust_scale,
+    weight_floor,
+)
+
+__all__ = ["ASYMMETRY_BOUNDS", "WEIGHT_FLOOR_FRACTION", "CurveModel", "Fit", "Weights", "fit", "weight_floor"]
 
 CurveModel: TypeAlias = Literal["4pl", "5pl", "linear", "loglog"]
-Weights: TypeAlias = Literal["none", "1/y", "1/y2", "fitted"]
 
 ASYMMETRY_BOUNDS = (0.1, 10.0)
 """Outside these the fifth parameter only trades against slope and inflection; eight levels cannot tell the difference."""
 
-WEIGHT_FLOOR_FRACTION = 0.004
-"""No weight treats a response as smaller than this share of the largest one: 0.01 optical density where the top reads 2.5.
-Below it reader noise, not pipetting, decides, and 1/y2 would let a blank calibrator rule the curve."""
-
-_START_SLOPES = (0.6, 1.0, 1.6, 2.5)
-_START_QUANTILES = (0.2, 0.4, 0.6, 0.8, 1.0)
 _STARTS_FOLLOWED = 3
+_STEPS = 100
+_BENDS = (0.4, 1.0, 2.5)
 _ROUNDS = 60
 _SETTLED = 1e-10
-_TOLERANCE = 1e-15
-_POLISHING_STEPS = 3
+_AGREED = 1e-4
+_LARGEST_LOGARITHM = 230.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -41,6 +47,10 @@ class Fit:
 
     Attributes
     ----------
+    weight
+        What each point's squared residual counted for in the end.
+    pull
+        Share of its pull that a point was left, 1 unless the fit is robust and the point lies far out.
     covariance
         s2 (J'WJ)^-1, parameters in the order of ``curve.names``; not finite where the data do not tell the parameters apart.
     rss
@@ -52,6 +62,8 @@ class Fit:
     """
 
     curve: Curve
+    weight: FloatArray
+    pull: FloatArray
     covariance: FloatArray
     rss: float
     residual_sd: float
@@ -60,7 +72,15 @@ class Fit:
     settled: bool
 
 
-def fit(concentration: FloatArray, response: FloatArray, *, model: CurveModel, weights: Weights) -> Fit:
+def fit(
+    concentration: FloatArray,
+    response: FloatArray,
+    *,
+    model: CurveModel,
+    weights: Weights,
+    variance_power: float = 2.0,
+    robust: bool = False,
+) -> Fit:
     """Fit a curve by weighted least squares.
 
     Parameters
@@ -68,8 +88,15 @@ def fit(concentration: FloatArray, response: FloatArray, *, model: CurveModel, w
     concentration, response
         One entry a point; responses as measured. There must be more points than parameters.
     weights
-        What multiplies the squared residuals: 1, 1/response, 1/response squared, or 1/fitted squared, iterated until curve and
-        weights agree. On the log-log scale equal weights already treat errors as relative, and "fitted" means those.
+        What multiplies the squared residuals: 1, 1/response, 1/response squared, or a power of the fitted response, iterated
+        until curve and weights agree. On the log-log scale equal weights already treat errors as relative, and "fitted" means
+        those.
+    variance_power
+        For "fitted": the power of the response with which a well's variance grows; 2 where the coefficient of variation is the
+        same everywhere.
+    robust
+        Let points farther out than 1.345 standard deviations pull as if they lay there (Huber). The standard deviation comes
+        from the median residual then, and the covariance is Huber's.
 
     Notes
     -----
@@ -77,68 +104,78 @@ def fit(concentration: FloatArray, response: FloatArray, *, model: CurveModel, w
     for more than its neighbour that reads high, and pull the whole curve down.
     """
     shape = _SHAPES[model]
+    ground = weight_floor(response)
+    given = observed_weights(response, ground, weights)
+    follows = weights == "fitted" and model != "loglog"
+
+    def weigh(curve: Curve) -> _Weighed:
+        by_response = fitted_weights(curve.response(concentration), ground, variance_power) if follows else given
+        if not robust:
+            return _Weighed(by_response=by_response, pull=np.ones_like(response))
+        standardised = np.sqrt(by_response) * _residual(curve, concentration, response)
+        return _Weighed(by_response=by_response, pull=huber_pull(standardised, len(curve.names)))
+
+    curve = shape(concentration, response, given, None)
     settled = True
-    weight = _fixed_weights(response, weights)
-    curve = shape(concentration, response, weight, None)
-    if weights == "fitted" and model != "loglog":
-        curve, weight, settled = _reweighted(shape, concentration, response, curve)
-    return _described(curve, concentration, response, weight, settled=settled)
+    if follows or robust:
+        curve, settled = _reweighted(shape, concentration, response, curve, weigh)
+    return _described(curve, concentration, response, weigh(curve), robust=robust, settled=settled)
 
 
-def weight_floor(response: FloatArray) -> float:
-    """Smallest response that weights are computed from, see :data:`WEIGHT_FLOOR_FRACTION`."""
-    return WEIGHT_FLOOR_FRACTION * float(np.max(np.abs(response)))
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Weighed:
+    """Weights by the noise supposed at each response, and the share of its pull that an outlying point is left."""
 
+    by_response: FloatArray
+    pull: FloatArray
 
-def _fixed_weights(response: FloatArray, weights: Weights) -> FloatArray:
-    floored = np.maximum(response, weight_floor(response))
-    if weights == "1/y":
-        return 1.0 / floored
-    if weights == "1/y2":
-        return 1.0 / floored**2
-    return np.ones_like(response)
+    @property
+    def weight(self) -> FloatArray:
+        return self.by_response * self.pull
 
 
 _Shape: TypeAlias = Callable[[FloatArray, FloatArray, FloatArray, Curve | None], Curve]
 
 
-def _reweighted(shape: _Shape, concentration: FloatArray, response: FloatArray, curve: Curve) -> tuple[Curve, FloatArray, bool]:
+def _residual(curve: Curve, concentration: FloatArray, response: FloatArray) -> FloatArray:
+    return curve.scale(response) - curve.scale(curve.response(concentration))
+
+
+def _reweighted(
+    shape: _Shape, concentration: FloatArray, response: FloatArray, curve: Curve, weigh: Callable[[Curve], _Weighed]
+) -> tuple[Curve, bool]:
     """Alternate curve and weights until the fitted responses stand still."""
-    floor = weight_floor(response)
-    fitted = np.maximum(curve.response(concentration), floor)
+    fitted = curve.response(concentration)
+    ground = weight_floor(response)
+    moved = np.inf
     for _ in range(_ROUNDS):
-        curve = shape(concentration, response, 1.0 / fitted**2, curve)
-        previous, fitted = fitted, np.maximum(curve.response(concentration), floor)
-        if np.max(np.abs(fitted / previous - 1.0)) < _SETTLED:
+        curve = shape(concentration, response, weigh(curve).weight, curve)
+        previous, fitted = fitted, curve.response(concentration)
+        moved = float(np.max(np.abs(fitted - previous) / np.maximum(np.abs(previous), ground)))
+        if moved < _SETTLED:
             break
-    moved = float(np.max(np.abs(fitted / previous - 1.0)))
-    return curve, 1.0 / fitted**2, moved < 1e-4
+    return curve, moved < _AGREED
 
 
-def _described(curve: Curve, concentration: FloatArray, response: FloatArray, weight: FloatArray, *, settled: bool) -> Fit:
-    root = np.sqrt(weight)
-    residual = root * (curve.scale(response) - curve.scale(curve.response(concentration)))
-    jacobian = root[:, None] * curve.jacobian(concentration)
-    freedom = len(response) - len(curve.names)
-    rss = float(residual @ residual)
-    variance = rss / freedom
-    length = np.linalg.norm(jacobian, axis=0)
-    if not (np.all(np.isfinite(jacobian)) and np.all(length > 0)):
-        unknown = np.full((len(curve.names), len(curve.names)), np.nan)
-        condition, covariance = float(np.inf), unknown
-    else:
-        # The QR factor of the scaled Jacobian keeps the digits that the normal equations would lose.
-        triangle = np.linalg.qr(jacobian / length, mode="r")
-        condition = float(np.linalg.cond(triangle))
-        inverse = np.linalg.pinv(triangle)
-        covariance = variance * (inverse @ inverse.T) / np.outer(length, length)
+def _described(
+    curve: Curve, concentration: FloatArray, response: FloatArray, weighed: _Weighed, *, robust: bool, settled: bool
+) -> Fit:
+    residual = _residual(curve, concentration, response)
+    root = np.sqrt(weighed.by_response)
+    found = spread(root * weighed.pull * residual, root[:, None] * curve.jacobian(concentration))
+    scale, covariance = found.residual_sd, found.covariance
+    if robust:
+        scale = robust_scale(root * residual, len(curve.names))
+        covariance = covariance * huber_inflation(weighed.pull, len(curve.names))
     return Fit(
         curve=curve,
+        weight=weighed.weight,
+        pull=weighed.pull,
         covariance=covariance,
-        rss=rss,
-        residual_sd=float(np.sqrt(variance)),
-        degrees_of_freedom=freedom,
-        condition=condition,
+        rss=float(np.sum(weighed.weight * residual**2)),
+        residual_sd=scale,
+        degrees_of_freedom=found.degrees_of_freedom,
+        condition=found.condition,
         settled=settled,
     )
 
@@ -161,42 +198,67 @@ def _weighted_line(x: FloatArray, y: FloatArray, weight: FloatArray) -> tuple[fl
 
 
 def _four_pl(concentration: FloatArray, response: FloatArray, weight: FloatArray, start: Curve | None) -> FourPL:
-    begins = [_encoded(start)] if isinstance(start, FourPL) else _starts(concentration, response, weight)
-    return _four_from(_best(concentration, response, weight, begins, _four_from, asymmetric=False))
+    """Descend in slope and inflection alone, the doses solved for at each step."""
+    log_x = batch_fitting.log_levels(concentration)
+    steps, damping = _STEPS, batch_fitting.FIRST_DAMPING
+    if isinstance(start, FourPL):
+        # Weights follow the curve and the curve its weights: a step or two a round are enough, the rounds settle both.
+        begins, steps, damping = np.log(np.array([[start.slope], [start.inflection]])), batch_fitting.STEPS_A_ROUND, 0.0
+    else:
+        begins = batch_fitting.grid_starts(log_x, response[:, None], weight[:, None], _STARTS_FOLLOWED)
+    together = (
+        log_x,
+        np.repeat(response[:, None], begins.shape[1], axis=1),
+        np.repeat(weight[:, None], begins.shape[1], axis=1),
+    )
+    ends, _ = batch_fitting.descend(*together, begins, steps=steps, damping=damping)
+    found = batch_fitting.curves(*together, ends)
+    best = int(np.argmin(found.rss))
+    return FourPL(
+        zero_dose=float(found.zero_dose[best]),
+        slope=float(np.exp(ends[0, best])),
+        inflection=float(np.exp(ends[1, best])),
+        infinite_dose=float(found.zero_dose[best] + found.span[best]),
+    )
 
 
 def _five_pl(concentration: FloatArray, response: FloatArray, weight: FloatArray, start: Curve | None) -> FivePL:
     if isinstance(start, FivePL):
-        begins = [_encoded(start)]
+        begins: Sequence[FloatArray] = [_encoded(start)]
     else:
-        # Every good symmetric start, bent either way: the sum of squares of a 5PL has several hollows.
-        bends = np.log((0.4, 1.0, 2.5))
-        begins = [np.append(begin, bend) for begin, bend in product(_starts(concentration, response, weight), bends)]
-    return _five_from(_best(concentration, response, weight, begins, _five_from, asymmetric=True))
+        # The symmetric curve, bent either way: the sum of squares of a 5PL has several hollows.
+        symmetric = _four_pl(concentration, response, weight, None)
+        begins = [_bent(symmetric, bend) for bend in _BENDS]
+    root = np.sqrt(weight)
+
+    def residual(theta: FloatArray) -> FloatArray:
+        return root * (_five_from(theta).response(concentration) - response)
+
+    def jacobian(theta: FloatArray) -> FloatArray:
+        curve = _five_from(theta)
+        columns = root[:, None] * curve.jacobian(concentration)
+        columns[:, 1] *= curve.slope
+        columns[:, 2] *= curve.inflection
+        columns[:, 4] *= curve.asymmetry
+        return columns
+
+    free = np.full(4, np.inf)
+    bounds = (np.append(-free, np.log(ASYMMETRY_BOUNDS[0])), np.append(free, np.log(ASYMMETRY_BOUNDS[1])))
+    ends: list[Minimum] = [minimise(residual, jacobian, begin, bounds=bounds) for begin in begins]
+    return _five_from(min(ends, key=lambda end: end.spread.rss).parameters)
 
 
-def _encoded(curve: FourPL | FivePL) -> FloatArray:
-    values = [curve.zero_dose, np.log(curve.slope), np.log(curve.inflection), curve.infinite_dose]
-    if isinstance(curve, FivePL):
-        values.append(float(np.clip(np.log(curve.asymmetry), *(0.999 * np.log(ASYMMETRY_BOUNDS)))))
+def _bent(curve: FourPL, asymmetry: float) -> FloatArray:
+    """Bend a symmetric curve; the inflection moves so that the response halfway stays where it was."""
+    shift = np.log(np.expm1(np.log(2.0) / asymmetry)) / curve.slope
+    values = [curve.zero_dose, np.log(curve.slope), np.log(curve.inflection) - shift, curve.infinite_dose, np.log(asymmetry)]
     return np.array(values, dtype=np.float64)
 
 
-# Slope and inflection are kept apart from 0 and from overflow by their logarithms' range; no assay comes near it.
-_LARGEST_LOGARITHM = 230.0
-
-
-def _positive(logarithm: float) -> float:
-    return float(np.exp(np.clip(logarithm, -_LARGEST_LOGARITHM, _LARGEST_LOGARITHM)))
-
-
-def _four_from(theta: FloatArray) -> FourPL:
-    return FourPL(
-        zero_dose=float(theta[0]),
-        slope=_positive(theta[1]),
-        inflection=_positive(theta[2]),
-        infinite_dose=float(theta[3]),
-    )
+def _encoded(curve: FivePL) -> FloatArray:
+    bend = float(np.clip(np.log(curve.asymmetry), *(0.999 * np.log(ASYMMETRY_BOUNDS))))
+    values = [curve.zero_dose, np.log(curve.slope), np.log(curve.inflection), curve.infinite_dose, bend]
+    return np.array(values, dtype=np.float64)
 
 
 def _five_from(theta: FloatArray) -> FivePL:
@@ -209,82 +271,9 @@ def _five_from(theta: FloatArray) -> FivePL:
     )
 
 
-def _starts(concentration: FloatArray, response: FloatArray, weight: FloatArray) -> list[FloatArray]:
-    """Best points of a grid over slope and inflection, the two doses solved exactly at each."""
-    logs = np.log(concentration[concentration > 0])
-    inflections = [*np.quantile(logs, _START_QUANTILES), float(np.max(logs)) + np.log(3.0)]
-    with np.errstate(divide="ignore"):
-        all_logs = np.log(concentration)
-    found: list[tuple[float, FloatArray]] = []
-    root = np.sqrt(weight)
-    for slope, inflection in product(_START_SLOPES, inflections):
-        left = expit(-slope * (all_logs - inflection))
-        design = root[:, None] * np.column_stack((left, 1.0 - left))
-        doses = np.linalg.lstsq(design, root * response, rcond=None)[0]
-        misfit = float(np.sum((design @ doses - root * response) ** 2))
-        found.append((misfit, np.array([doses[0], np.log(slope), inflection, doses[1]], dtype=np.float64)))
-    found.sort(key=lambda start: start[0])
-    return [theta for _, theta in found[:_STARTS_FOLLOWED]]
-
-
-def _best(
-    concentration: FloatArray,
-    response: FloatArray,
-    weight: FloatArray,
-    begins: list[FloatArray],
-    curve_from: Callable[[FloatArray], FourPL | FivePL],
-    *,
-    asymmetric: bool,
-) -> FloatArray:
-    """Descend from every start and keep the lowest end."""
-    root = np.sqrt(weight)
-
-    def residual(theta: FloatArray) -> FloatArray:
-        return root * (curve_from(theta).response(concentration) - response)
-
-    def jacobian(theta: FloatArray) -> FloatArray:
-        curve = curve_from(theta)
-        columns = root[:, None] * curve.jacobian(concentration)
-        columns[:, 1] *= curve.slope
-        columns[:, 2] *= curve.inflection
-        if isinstance(curve, FivePL):
-            columns[:, 4] *= curve.asymmetry
-        return columns
-
-    lower, upper = np.log(ASYMMETRY_BOUNDS)
-    ends: list[tuple[float, FloatArray]] = []
-    for begin in begins:
-        if asymmetric:
-            bounds = ([-np.inf] * 4 + [lower], [np.inf] * 4 + [upper])
-            end = least_squares(
-                residual, begin, jac=jacobian, bounds=bounds, method="trf", x_scale="jac",
-                xtol=_TOLERANCE, ftol=_TOLERANCE, gtol=_TOLERANCE, max_nfev=2000,
-            )  # fmt: skip
-        else:
-            end = least_squares(
-                residual, begin, jac=jacobian, method="lm", x_scale="jac",
-                xtol=_TOLERANCE, ftol=_TOLERANCE, gtol=_TOLERANCE, max_nfev=2000,
-            )  # fmt: skip
-        ends.append((float(end.cost), np.asarray(end.x, dtype=np.float64)))
-    lowest = min(ends, key=lambda end: end[0])[1]
-    return lowest if asymmetric else _polished(lowest, residual, jacobian)
-
-
-def _polished(
-    theta: FloatArray, residual: Callable[[FloatArray], FloatArray], jacobian: Callable[[FloatArray], FloatArray]
-) -> FloatArray:
-    """Take full Gauss-Newton steps from the descent's end.
-
-    The descent stops where the sum of squares no longer changes, half the digits short of where its slope is zero.
-    """
-    for _ in range(_POLISHING_STEPS):
-        here = residual(theta)
-        step = np.linalg.lstsq(jacobian(theta), -here, rcond=None)[0]
-        there = residual(theta + step)
-        if not there @ there <= (1.0 + 1e-12) * (here @ here):
-            break
-        theta = theta + step
-    return theta
+def _positive(logarithm: float) -> float:
+    """Keep slope and inflection apart from 0 and from overflow; no assay comes near that range."""
+    return float(np.exp(np.clip(logarithm, -_LARGEST_LOGARITHM, _LARGEST_LOGARITHM)))
 
 
 _SHAPES: dict[CurveModel, _Shape] = {

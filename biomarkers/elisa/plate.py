@@ -338,6 +338,11 @@ def _slot_faults(layout: PlateLayout) -> Iterator[Fault]:
 def map_faults(plate_map: PlateMap, layout: PlateLayout) -> Iterator[Fault]:
     """Find all that is wrong with a plate map held against its layout, each with its slot."""
     slots = set(layout.slots(WellRole.SAMPLE)) | set(layout.slots(WellRole.SPIKE))
+    analytes = layout.analytes
+    measured = {(well.slot, well.analyte) for well in layout.used_wells}
+    dilutions: dict[str, set[float]] = defaultdict(set)
+    for well in layout.used_wells:
+        dilutions[well.slot].add(well.dilution)
     taken: dict[tuple[str, str], str] = {}
     for entry in plate_map.entries:
         where = f"Plate '{plate_map.plate_id}', slot '{entry.slot}', accession '{entry.accession_id}'."
@@ -347,14 +352,14 @@ def map_faults(plate_map: PlateMap, layout: PlateLayout) -> Iterator[Fault]:
                 what=f"The layout '{layout.name}' has no specimen slot '{entry.slot}'.",
                 remedy="Correct the slot in the plate map, or name the right layout.",
             )
-        elif entry.analyte and layout.analytes and not layout.wells_of(entry.slot, entry.analyte):
-            named = ", ".join(f"'{code}'" for code in layout.analytes)
+        elif entry.analyte and analytes and (entry.slot, entry.analyte) not in measured:
+            named = ", ".join(f"'{code}'" for code in analytes)
             yield Fault(
                 where=where,
                 what=f"The plate map says analyte '{entry.analyte}', but the layout '{layout.name}' measures {named} there.",
                 remedy="Correct the analyte in the plate map, or name the right layout.",
             )
-        if entry.dilution_factor is not None and layout.is_dilution_series(entry.slot):
+        if entry.dilution_factor is not None and len(dilutions[entry.slot]) > 1:
             yield Fault(
                 where=where,
                 what="The plate map gives a dilution factor, but the layout holds a dilution series there.",

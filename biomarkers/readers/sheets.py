@@ -9,15 +9,20 @@ import contextlib
 import csv
 import io
 import re
+import struct
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from biomarkers.errors import SourceFileError
+
+if TYPE_CHECKING:
+    import xlrd
 
 LARGEST_TEXT_BYTES = 10_000_000
 """A thousand 96-well plates in text take about as much; more would also take longer to refuse than anybody should wait."""
@@ -29,6 +34,10 @@ LARGEST_WORKBOOK_BYTES = 10_000_000
 LARGEST_UNPACKED_BYTES = 12_000_000
 LARGEST_COMPRESSION_RATIO = 100.0
 """Real workbooks compress 5 to 20 times; one made to fill the memory a thousand times and more."""
+
+LARGEST_OLD_WORKBOOK_BYTES = 2_000_000
+MOST_OLD_SHEETS = 20
+"""An old workbook is not packed, so its size bounds the work it can make; several sheets may lie on the same bytes."""
 
 LARGEST_SHEET_CELLS = 500_000
 """Cells read of one sheet; a 384-well plate as a list with ten columns has 3840."""
@@ -78,32 +87,43 @@ def read_sheets(path: Path) -> tuple[Sheet, ...]:
     SourceFileError
         The file is empty, too large, binary, damaged, or a workbook that unpacks to more than it should.
     """
-    if is_workbook(path):
+    start = _start(path)
+    if start.startswith(_OLD_EXCEL):
+        return _old_workbook(path)
+    if start.startswith(_ZIP):
         return _workbook(path)
-    text = read_text(path)
-    delimiter = _delimiter(text)
-    return (Sheet(name="", rows=_rows(text, delimiter, path), delimiter=delimiter),)
+    return (text_sheet(read_text(path), path),)
 
 
-def is_workbook(path: Path) -> bool:
-    """Whether a file's bytes begin as an Excel workbook's do.
+def text_sheet(text: str, path: Path) -> Sheet:
+    """Divide a text into cells, whatever separates them.
 
     Raises
     ------
     SourceFileError
-        The file is empty, or a workbook of the old binary kind.
+        The text has more cells than any export, or its quotation marks do not close.
     """
+    delimiter = _delimiter(text)
+    return Sheet(name="", rows=_rows(text, delimiter, path), delimiter=delimiter)
+
+
+def is_workbook(path: Path) -> bool:
+    """Whether a file's bytes begin as an Excel workbook's do, of the new kind or the old binary one.
+
+    Raises
+    ------
+    SourceFileError
+        The file is empty or cannot be opened.
+    """
+    return _start(path).startswith((_ZIP, _OLD_EXCEL))
+
+
+def _start(path: Path) -> bytes:
     with _opened(path) as file:
         start = file.read(8)
     if not start:
         raise SourceFileError(what="The file is empty.", where=_where(path), remedy="Export it again and drop the new file.")
-    if start.startswith(_OLD_EXCEL):
-        raise SourceFileError(
-            what="The file is a workbook of the old binary kind (.xls).",
-            where=_where(path),
-            remedy="Save it as .xlsx or as text and drop that.",
-        )
-    return start.startswith(_ZIP)
+    return start
 
 
 def read_text(path: Path) -> str:
@@ -259,6 +279,65 @@ def _require_harmless(path: Path) -> None:
             where=_where(path),
             remedy="Do not open it; ask where the file comes from.",
         )
+
+
+def _old_workbook(path: Path) -> tuple[Sheet, ...]:
+    """Read a workbook of the old binary kind, one sheet in memory at a time."""
+    # Imported late: few laboratories still have such files.
+    import xlrd  # noqa: PLC0415  - see above
+    from xlrd.biffh import XLRDError  # noqa: PLC0415  - see above
+    from xlrd.compdoc import CompDocError  # noqa: PLC0415  - see above
+
+    with _opened(path) as file:
+        content = file.read(LARGEST_OLD_WORKBOOK_BYTES + 1)
+    if len(content) > LARGEST_OLD_WORKBOOK_BYTES:
+        raise SourceFileError(
+            what=f"The workbook is larger than {LARGEST_OLD_WORKBOOK_BYTES // 1_000_000} MB, more than any plate export.",
+            where=_where(path),
+            remedy="Save the plate's sheets alone as .xlsx and drop that.",
+        )
+    try:
+        # The library would print its remarks to the terminal, and widen every row to the longest.
+        with xlrd.open_workbook(file_contents=content, logfile=io.StringIO(), on_demand=True, ragged_rows=True) as book:
+            if book.nsheets > MOST_OLD_SHEETS:
+                raise SourceFileError(
+                    what=f"The workbook has {book.nsheets} sheets, more than any plate export.",
+                    where=_where(path),
+                    remedy="Save the plate's sheets alone as .xlsx and drop that.",
+                )
+            sheets = []
+            for index, name in enumerate(book.sheet_names()):
+                sheet = book.sheet_by_index(index)
+                sheets.append(Sheet(name=name, rows=_cells(_old_rows(sheet, book.datemode), path, name), delimiter=""))
+                book.unload_sheet(index)
+            return tuple(sheets)
+    except (XLRDError, CompDocError, AssertionError, struct.error, *_WORKBOOK_FAULTS) as error:
+        raise SourceFileError(
+            what=f"The workbook cannot be read: {type(error).__name__}: {error}.",
+            where=_where(path),
+            remedy="Open and save it in a spreadsheet program, then drop it again.",
+        ) from error
+
+
+def _old_rows(sheet: xlrd.sheet.Sheet, datemode: Literal[0, 1]) -> Iterator[tuple[object, ...]]:
+    return (tuple(_old_value(cell, datemode) for cell in sheet.row(row)) for row in range(sheet.nrows))
+
+
+def _old_value(cell: xlrd.sheet.Cell, datemode: Literal[0, 1]) -> object:
+    """Give a cell the Python type that a new workbook's cell would have."""
+    import xlrd  # noqa: PLC0415  - see above
+
+    match cell.ctype:
+        case xlrd.XL_CELL_DATE:
+            return xlrd.xldate_as_datetime(float(cell.value), datemode)
+        case xlrd.XL_CELL_BOOLEAN:
+            return bool(cell.value)
+        case xlrd.XL_CELL_ERROR:
+            return xlrd.error_text_from_code.get(int(cell.value), "#N/A")
+        case xlrd.XL_CELL_EMPTY | xlrd.XL_CELL_BLANK:
+            return None
+        case _:
+            return cell.value
 
 
 def _cells(rows: Iterable[tuple[object, ...]], path: Path, sheet: str) -> tuple[tuple[str, ...], ...]:

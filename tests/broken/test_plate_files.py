@@ -15,8 +15,9 @@ HEADER = ",1,2,3,4,5,6,7,8,9,10,11,12"
 GRID = [HEADER, *(letter + ",0.1" * 12 for letter in "ABCDEFGH")]
 SOFTMAX = "Plate:\tPlate1\t1.3\tPlateFormat\tEndpoint\tAbsorbance\tRaw\tFALSE\t1\t\t\t\t\t\t1\t450 \t1\t12\t96\t1\t8"
 UNKNOWN = (
-    "No plate was found in the file in any known form. File 'P1.csv'. Drop a SoftMax Pro text export, or a plain grid (a row 1 "
-    "to 12, then rows A to H) or well list as CSV, TSV or XLSX with nothing else in the file."
+    "No plate was found in the file in any known form. File 'P1.csv'. Drop one of these: SoftMax Pro, Gen5, SkanIt, Magellan, "
+    "MARS, EnVision and Kaleido exports, and plain grids (a row 1 to 12, then rows A to H) or well lists as CSV, TSV or XLSX "
+    "with nothing else in the file."
 )
 
 
@@ -50,10 +51,10 @@ def test_a_picture(tmp_path: Path) -> None:
     )
 
 
-def test_a_workbook_of_the_old_kind(tmp_path: Path) -> None:
-    assert refused(tmp_path, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 100) == (
-        "The file is a workbook of the old binary kind (.xls). File 'P1.csv'. Save it as .xlsx or as text and drop that."
-    )
+def test_a_workbook_of_the_old_kind_that_holds_nothing(tmp_path: Path) -> None:
+    told = refused(tmp_path, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 100)
+    assert told.startswith("The workbook cannot be read: ")
+    assert told.endswith("File 'P1.csv'. Open and save it in a spreadsheet program, then drop it again.")
 
 
 def test_utf_16_text_that_breaks_off_within_a_letter(tmp_path: Path) -> None:

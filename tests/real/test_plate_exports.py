@@ -1,4 +1,4 @@
-"""Every well of the SoftMax Pro exports, and a clear refusal of formats that are not read yet."""
+"""Every well of the SoftMax Pro exports, and a clear refusal of files that are no plates."""
 
 from __future__ import annotations
 
@@ -62,12 +62,6 @@ def test_a_masked_calibrator_is_found_in_its_group_table(real_data: Path) -> Non
 @pytest.mark.parametrize(
     "name",
     [
-        "gen5/endpoint_stdcurve_multiplate.txt",
-        "gen5/Kinetic_Analysis_Mean_Slope_and_Standard_Curve_tab.txt",
-        "bmg/BMG Labtech format.CSV",
-        "envision/PE_Envision_absorbance_A450_example.csv",
-        "kaleido/absorbance_endpoint_single_plate_example_01.csv",
-        "skanit/multi-plate_example01.xlsx",
         "softmax/ELISAtools_AnExp_2plate.txt",
         "softmax/ELISAtools_stdConc.txt",
         "reference/drc_ryegrass.csv",

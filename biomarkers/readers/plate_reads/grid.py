@@ -11,16 +11,11 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from biomarkers.elisa.plate import PlateRead, WellPosition, WellRead, row_index
+from biomarkers.elisa.plate import PlateRead, WellPosition
 from biomarkers.errors import Fault, SourceFileError
-from biomarkers.readers.plate_reads.readings import parse_number, parse_reading
+from biomarkers.readers.plate_reads.plate_tables import MOST_FAULTS, SHAPES, by_plate, read_table, table_at, trimmed, well_reads
+from biomarkers.readers.plate_reads.readings import parse_number
 from biomarkers.readers.sheets import Sheet
-
-SHAPES = ((8, 12), (16, 24))
-"""Rows and columns of the plates immunoassays use."""
-
-MOST_FAULTS = 96
-"""After so many faults a list is of another kind than it seems; naming more helps nobody."""
 
 _WAVELENGTH = re.compile(r"(?:wavelength:?\s*|abs(?:orbance)?\s*|od\s*|a\s*)?(\d{3,4})(?:[.,]0+)?\s*(?:nm)?", re.IGNORECASE)
 
@@ -68,67 +63,27 @@ def read(sheets: Sequence[Sheet], *, file_name: str, stem: str) -> tuple[tuple[P
         if any(any(row) for row in sheet.rows):
             where = f"File '{file_name}'" + (f", sheet '{sheet.name}'" if sheet.name else "")
             reads.extend(_list_reads(sheet, where, stem) if _is_list(sheet) else _grid_reads(sheet, where, stem))
-    return _by_plate(reads)
-
-
-def _by_plate(reads: Sequence[PlateRead]) -> tuple[tuple[PlateRead, ...], ...]:
-    plates: list[list[PlateRead]] = []
-    latest: dict[str, list[PlateRead]] = {}
-    for one in reads:
-        plate = latest.get(one.plate_id)
-        if plate is None or any(other.wavelength_nm == one.wavelength_nm for other in plate):
-            plate = []
-            plates.append(plate)
-            latest[one.plate_id] = plate
-        plate.append(one)
-    return tuple(tuple(plate) for plate in plates)
-
-
-def _trimmed(row: Sequence[str]) -> tuple[str, ...]:
-    end = len(row)
-    while end and not row[end - 1]:
-        end -= 1
-    return tuple(row[:end])
-
-
-def _header_columns(row: Sequence[str]) -> int:
-    """How many plate columns a row of numbers heads, 0 where it is none: a corner cell, then 1, 2, 3 ... to the plate's end."""
-    numbers = [_column_number(cell) for cell in _trimmed(row)[1:]]
-    return len(numbers) if len(numbers) in (12, 24) and numbers == list(range(1, len(numbers) + 1)) else 0
-
-
-def _column_number(cell: str) -> int | None:
-    return int(cell) if re.fullmatch(r"0?\d{1,2}", cell) else None
+    return by_plate(reads)
 
 
 def _is_grids(sheet: Sheet) -> bool:
     found = titles = 0
     row = 0
     while row < len(sheet.rows):
-        cells = _trimmed(sheet.rows[row])
-        if _header_columns(cells):
-            rows = _grid_rows(sheet, row)
-            if not any(parse_number(cell) is not None for cells in rows for cell in cells[1:]):
+        table = table_at(sheet.rows, row)
+        if table is not None:
+            if not table.has_number:
                 return False  # a grid of words is a layout or an annotation
             found, titles = found + 1, 0
-            row += 1 + len(rows)
+            row = table.end
             continue
+        cells = trimmed(sheet.rows[row])
         if cells and not _is_note(cells):
             titles += 1
             if titles > 1 or len(cells) != 1:
                 return False
         row += 1
     return found > 0
-
-
-def _grid_rows(sheet: Sheet, header: int) -> list[tuple[str, ...]]:
-    """Rows below a header whose first cells are A, B, C ... in order."""
-    rows: list[tuple[str, ...]] = []
-    for cells in sheet.rows[header + 1 :]:
-        if not cells or row_index(cells[0]) != len(rows) or len(rows) == 16:
-            break
-        rows.append(cells)
-    return rows
 
 
 def _is_note(cells: Sequence[str]) -> bool:
@@ -139,18 +94,22 @@ def _grid_reads(sheet: Sheet, where: str, stem: str) -> Iterator[PlateRead]:
     notes = _Notes()
     row = 0
     while row < len(sheet.rows):
-        cells = _trimmed(sheet.rows[row])
-        columns = _header_columns(cells)
-        if not columns:
-            _take_note(cells, notes)
+        table = table_at(sheet.rows, row)
+        if table is None:
+            _take_note(trimmed(sheet.rows[row]), notes)
             row += 1
             continue
-        rows = _grid_rows(sheet, row)
-        place = f"{where}, row {row + 1}."
-        _take_corner(cells[0], notes)
-        yield _grid_read(rows, columns, notes, place, stem)
+        _take_corner(table.corner, notes)
+        yield read_table(
+            table,
+            plate_id=notes.plate or stem,
+            wavelength_nm=notes.wavelength_nm,
+            reference_nm=notes.reference_nm,
+            acquired_at=" ".join(notes.acquired),
+            place=f"{where}, row {row + 1}.",
+        )
         notes.wavelength_nm = notes.reference_nm = None
-        row += 1 + len(rows)
+        row = table.end
 
 
 def _take_note(cells: Sequence[str], notes: _Notes) -> None:
@@ -182,56 +141,6 @@ def wavelength_in(text: str) -> float | None:
     """Return the wavelength in nm that a label such as ``OD450`` or ``Wavelength: 450 nm`` names; None where it names none."""
     found = _WAVELENGTH.fullmatch(text.strip())
     return float(found[1]) if found and 200 <= float(found[1]) <= 1100 else None
-
-
-def _grid_read(rows: Sequence[tuple[str, ...]], columns: int, notes: _Notes, place: str, stem: str) -> PlateRead:
-    expected = next(shape_rows for shape_rows, shape_columns in SHAPES if shape_columns == columns)
-    if len(rows) != expected:
-        raise SourceFileError(
-            what=f"The grid has {len(rows)} rows where a plate with {columns} columns has {expected}.",
-            where=place,
-            remedy="The file may be cut off; export it again and drop the new file.",
-        )
-    texts = {
-        WellPosition(row=row, column=column): cells[column + 1] if column + 1 < len(cells) else ""
-        for row, cells in enumerate(rows)
-        for column in range(columns)
-    }
-    return PlateRead(
-        plate_id=notes.plate or stem,
-        rows=expected,
-        columns=columns,
-        wavelength_nm=notes.wavelength_nm,
-        reference_nm=notes.reference_nm,
-        acquired_at=" ".join(notes.acquired),
-        wells=_well_reads(texts, place),
-    )
-
-
-def _well_reads(texts: Mapping[WellPosition, str], place: str) -> tuple[WellRead, ...]:
-    wells, faults = [], []
-    for position in sorted(texts):
-        found = parse_reading(texts[position])
-        if found is None:
-            faults.append(
-                Fault(
-                    where=f"{place[:-1]}, well {position}.",
-                    what=f"The well holds '{texts[position]}', which is neither a number nor a word a plate reader writes.",
-                    remedy="Correct the cell, or export the plate again.",
-                )
-            )
-            continue
-        reason = "marked in the export" if found.flag == "masked" else ""
-        wells.append(
-            WellRead(position=position, raw_text=texts[position], value=found.value, flag=found.flag, mask_reason=reason)
-        )
-    if faults:
-        raise SourceFileError.gathered(faults)
-    if all(well.flag == "missing" for well in wells):
-        raise SourceFileError(
-            what="No well of the plate holds a reading.", where=place, remedy="Export the plate's raw data again."
-        )
-    return tuple(wells)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -322,5 +231,5 @@ def _list_read(key: _ReadKey, texts: Mapping[WellPosition, str], where: str) -> 
         wavelength_nm=key.wavelength_nm,
         reference_nm=None,
         acquired_at="",
-        wells=_well_reads(texts, place),
+        wells=well_reads(texts, place),
     )

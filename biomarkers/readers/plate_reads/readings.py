@@ -11,20 +11,29 @@ from dataclasses import dataclass
 
 from biomarkers.elisa.plate import WellFlag
 
+LONGEST_WORD = 40
+"""No reader writes more into a well; a longer text is not looked at, so that none can keep the machine busy."""
+
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
 _STARRED = re.compile(r"\*\s*(?P<number>[^*]+?)\s*\*?")
-_ABOVE = re.compile(r">\s*(max|[\d.,]+)", re.IGNORECASE)
+_BOUND = re.compile(r"(?:OOR\s*)?(?P<side>[<>])\s*(?:min|max|[\d.,]+)?", re.IGNORECASE)
 
 OVERFLOW_WORDS = frozenset(
-    {"ovrflw", "overflow", "over", "ovr", "ovfl", "#sat", "sat", "saturated", "+++", "++++", "+++++", "inf"}
-)
+    {
+        "ovrflw", "overflow", "over", "ovr", "ovfl", "#sat", "sat", "saturated", "+++", "++++", "+++++", "inf", "limits+",
+        "overrange", "over range", "out of range (high)",
+    }
+)  # fmt: skip
 """The reader saw less light than it can measure: the response is above all it can tell, which is not the same as no reading."""
 
 MASKED_WORDS = frozenset({"masked", "mask", "excluded", "flagged out"})
 
 MISSING_WORDS = frozenset(
-    {"", "-", "--", "---", "nan", "n/a", "na", "#n/a", "missed", "missing", "path?", "range?", "error", "err", "none"}
-)
+    {
+        "", "-", "--", "---", "nan", "n/a", "na", "#n/a", "missed", "missing", "path?", "range?", "error", "err", "none",
+        "#low", "limits-", "invalid", "no data", "out of range (low)",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,30 +55,50 @@ def parse_reading(text: str) -> Reading | None:
     Reading(value=None, flag='overflow')
     >>> parse_reading("*0.512*")
     Reading(value=0.512, flag='masked')
+    >>> parse_reading("<0.000")
+    Reading(value=None, flag='missing')
     >>> parse_reading("STD1") is None
     True
     """
     text = text.strip()
+    if len(text) > LONGEST_WORD:
+        return None
     number = parse_number(text)
     if number is not None:
         return Reading(value=number, flag="")
     word = text.casefold()
-    if word in MISSING_WORDS or (word and set(word) == {"?"}):
+    if word in MISSING_WORDS or (word and set(word) in ({"?"}, {"*"})):
         return Reading(value=None, flag="missing")
-    if word in OVERFLOW_WORDS or _ABOVE.fullmatch(text):
+    if word in OVERFLOW_WORDS:
         return Reading(value=None, flag="overflow")
     if word in MASKED_WORDS:
         return Reading(value=None, flag="masked")
-    starred = _STARRED.fullmatch(text)
-    if starred and parse_number(starred["number"]) is not None:
-        return Reading(value=parse_number(starred["number"]), flag="masked")
-    return None
+    return _bounded(text) or _starred(text)
+
+
+def _bounded(text: str) -> Reading | None:
+    """Understand ``>4.000``, ``>max``, ``OOR <``: too high is an overflow; too low is no reading, and never 0."""
+    found = _BOUND.fullmatch(text)
+    if found is None or text in ("<", ">"):
+        return None
+    return Reading(value=None, flag="overflow" if found["side"] == ">" else "missing")
+
+
+def _starred(text: str) -> Reading | None:
+    """Understand a number or word between asterisks, which Gen5 writes around a masked well."""
+    found = _STARRED.fullmatch(text)
+    if found is None:
+        return None
+    number = parse_number(found["number"])
+    if number is None and found["number"].casefold() not in OVERFLOW_WORDS | MISSING_WORDS and set(found["number"]) != {"?"}:
+        return None
+    return Reading(value=number, flag="masked")
 
 
 def parse_number(text: str) -> float | None:
     """Read a finite number with decimal point or decimal comma; None where the text is none. No thousands separators."""
     text = text.strip()
-    if not _NUMBER.fullmatch(text):
+    if len(text) > LONGEST_WORD or not _NUMBER.fullmatch(text):
         return None
     number = float(text.replace(",", "."))
     return number if math.isfinite(number) else None

@@ -267,7 +267,14 @@ def test_masking_one_specimen_changes_no_other() -> None:
 
 
 def test_a_control_far_from_its_nominal_is_a_finding_of_the_run() -> None:
-    plate = analysed((read(layout(), lambda one: 400.0 if one.slot == "CTRL1" else one.concentration or 100.0),))
+    plate = analysed(
+        (
+            read(
+                layout(),
+                lambda one: 400.0 if one.slot == "CTRL1" else 100.0 if one.concentration is None else one.concentration,
+            ),
+        )
+    )
     assert "CONTROL_RECOVERY" in {finding.code for finding in plate.run.findings}
 
 
@@ -297,7 +304,14 @@ def test_of_a_dilution_series_the_least_diluted_number_in_range_is_reported() ->
     series = replace(design, wells=wells)
     entries = tuple(entry for entry in plate_map().entries if entry.slot not in ("S02", "S03"))
     plate = analysed(
-        (read(series, lambda one: 6000.0 / one.dilution if one.slot == "S01" else one.concentration or 100.0),),
+        (
+            read(
+                series,
+                lambda one: (
+                    6000.0 / one.dilution if one.slot == "S01" else 100.0 if one.concentration is None else one.concentration
+                ),
+            ),
+        ),
         series,
         replace(plate_map(), entries=entries),
     )

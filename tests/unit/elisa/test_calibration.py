@@ -84,6 +84,19 @@ def test_a_plate_with_one_and_the_same_number_everywhere_is_refused_as_flat() ->
         fitted(np.full(len(LEVELS), 0.1))
 
 
+def test_a_plate_of_zeros_is_refused_as_flat() -> None:
+    with pytest.raises(CurveFitError, match="flat"):
+        fitted(np.zeros(len(LEVELS)))
+
+
+def test_a_noisy_flat_end_is_no_turning_curve() -> None:
+    rng = np.random.default_rng(20)
+    response = FALLING.response(LEVELS)
+    response[:2] *= (0.78, 0.80)  # the zero calibrator reads low, as it may where every well scatters by 10 %
+    response[2:] *= 1.0 + 0.10 * rng.standard_normal(len(LEVELS) - 2)
+    assert not fitted(response).is_rising
+
+
 def test_four_levels_do_not_carry_a_four_parameter_curve() -> None:
     keep = LEVELS >= 125.0
     with pytest.raises(CurveFitError) as raised:

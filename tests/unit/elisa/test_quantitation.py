@@ -19,10 +19,18 @@ FALLING = FourPL(zero_dose=2.1, slope=1.0, inflection=120.0, infinite_dose=0.06)
 LIMITS = Range(lloq=15.6, uloq=1000.0)
 
 
-def curve_of(truth: FourPL) -> CalibrationCurve:
+def curve_of(truth: FourPL, noise_crossover: float | None = None) -> CalibrationCurve:
     rng = np.random.default_rng(2)
     response = truth.response(LEVELS) * (1.0 + 0.03 * rng.standard_normal(len(LEVELS)))
-    return fit_calibration(LEVELS, response, model="4pl", weights="fitted", replicates="wells", where="Plate 'P1'.")
+    return fit_calibration(
+        LEVELS,
+        response,
+        model="4pl",
+        weights="fitted",
+        replicates="wells",
+        noise_crossover=noise_crossover,
+        where="Plate 'P1'.",
+    )
 
 
 def wells(*values: float | WellFlag) -> list[WellRead]:
@@ -146,7 +154,7 @@ def test_more_replicates_narrow_the_limits() -> None:
 
 
 def test_limits_in_the_middle_of_the_curve_agree_with_the_delta_method() -> None:
-    curve = curve_of(RISING)
+    curve = curve_of(RISING, noise_crossover=0.05)
     limits = confidence_limits(curve, 1.0, 2)
     centre = float(curve.curve.concentration(np.array([1.0]))[0])
     assert limits.lower is not None

@@ -1,0 +1,203 @@
+"""What a slide's page shows besides numbers: the section, a few fields at full resolution, the histogram of DAB.
+
+Knows a slide, its calibration and its cells. Must not know how a page is laid out. Everything is bounded in size, and can be
+made again from the raw file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biomarkers.ihc.calibration import SlideCalibration, coarse_picture
+from biomarkers.ihc.protocol import StainProtocol
+from biomarkers.ihc.scoring import CellTable
+from biomarkers.ihc.slide import Region, RgbImage, SlideImage
+from biomarkers.reports.figures import photograph
+
+THUMBNAIL_PX = 900
+"""Longest side of the picture of the whole section."""
+
+FIELD_UM = 160.0
+FIELD_LARGEST_PX = 640
+"""A field is as wide as 160 micrometres, and never wider than so many pixels of the slide."""
+
+HISTOGRAM_BINS = 72
+
+_OUTLINE = (0, 140, 90)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellMark:
+    """A cell in a field: its place in the field's pixels, and its intensity class."""
+
+    x: float
+    y: float
+    intensity_class: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldPicture:
+    """A field at full resolution.
+
+    Attributes
+    ----------
+    reason
+        Why this one is shown.
+    region
+        Where it lies, in level-0 pixels.
+    photo
+        Its pixels as a ``data:`` address, nothing drawn on them.
+    cells
+        The cells in it.
+    cell_radius_px
+        Of the mark around a cell.
+    pixel_size_um
+        None where nobody says.
+    """
+
+    reason: str
+    region: Region
+    photo: str
+    cells: tuple[CellMark, ...]
+    cell_radius_px: float
+    pixel_size_um: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SectionPicture:
+    """The whole section with the border of its tissue drawn on it; ``pixel_size_um`` of the picture, None where nobody says."""
+
+    photo: str
+    width: int
+    height: int
+    pixel_size_um: float | None
+    level_0_per_pixel: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DabHistogram:
+    """Cells by optical density of DAB, with the densities from which on a cell counts as 1+, 2+ and 3+."""
+
+    counts: NDArray[np.int64]
+    edges: NDArray[np.float64]
+    cutoffs: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SlidePictures:
+    """All pictures of a slide's page."""
+
+    section: SectionPicture
+    fields: tuple[FieldPicture, ...]
+    histogram: DabHistogram
+
+
+def slide_pictures(
+    slide: SlideImage, calibration: SlideCalibration, protocol: StainProtocol, cells: CellTable
+) -> SlidePictures:
+    """Make the pictures of a slide's page."""
+    return SlidePictures(
+        section=section_picture(slide, calibration),
+        fields=field_pictures(slide, calibration, cells),
+        histogram=dab_histogram(cells, protocol.scoring.cutoffs),
+    )
+
+
+def section_picture(slide: SlideImage, calibration: SlideCalibration) -> SectionPicture:
+    """Picture the whole section with the border of the tissue that was measured."""
+    scale = calibration.optics.scale
+    step = max(1, -(-max(scale.width, scale.height) // THUMBNAIL_PX))
+    picture = np.array(coarse_picture(slide, scale, step))
+    mask = calibration.tissue.mask
+    rows = np.minimum(np.arange(picture.shape[0]) * step // calibration.tissue.step, mask.shape[0] - 1)
+    columns = np.minimum(np.arange(picture.shape[1]) * step // calibration.tissue.step, mask.shape[1] - 1)
+    picture[_border(mask[np.ix_(rows, columns)])] = _OUTLINE
+    stated = calibration.pixel_size_um
+    return SectionPicture(
+        photo=photograph(picture),
+        width=picture.shape[1],
+        height=picture.shape[0],
+        pixel_size_um=None if stated is None else stated * step * scale.factor,
+        level_0_per_pixel=step * scale.factor,
+    )
+
+
+def _border(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Pixels of the mask within two pixels of its outside; the picture's own edge is no border."""
+    inner = mask
+    for _ in range(2):
+        padded = np.pad(inner, 1, mode="edge")
+        inner = inner & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return mask & ~inner
+
+
+def field_pictures(slide: SlideImage, calibration: SlideCalibration, cells: CellTable) -> tuple[FieldPicture, ...]:
+    """Choose up to three fields: the one with most positive cells, the one with most cells, and a usual one."""
+    level, scale = slide.levels[0], calibration.optics.scale
+    level_0_um = scale.pixel_size_um / scale.factor
+    side = min(FIELD_LARGEST_PX, max(1, round(FIELD_UM / level_0_um)))
+    columns, rows = -(-level.width // side), -(-level.height // side)
+    column = np.clip((cells.x_px + 0.5) // side, 0, columns - 1).astype(np.intp)
+    row = np.clip((cells.y_px + 0.5) // side, 0, rows - 1).astype(np.intp)
+    index = row * columns + column
+    every = np.bincount(index, minlength=rows * columns)
+    positive = np.bincount(index[cells.intensity_class > 0], minlength=rows * columns)
+    fields = []
+    for reason, place in _chosen(every, positive):
+        width, height = min(side, level.width), min(side, level.height)
+        region = Region(
+            x=min(place % columns * side, level.width - width),
+            y=min(place // columns * side, level.height - height),
+            width=width,
+            height=height,
+        )
+        pixels: RgbImage = slide.read_region(0, region)
+        fields.append(
+            FieldPicture(
+                reason=reason,
+                region=region,
+                photo=photograph(pixels),
+                cells=_marks(cells, region),
+                cell_radius_px=3.5 / level_0_um,
+                pixel_size_um=calibration.pixel_size_um,
+            )
+        )
+    return tuple(fields)
+
+
+def _chosen(every: NDArray[np.intp], positive: NDArray[np.intp]) -> list[tuple[str, int]]:
+    """Blocks to show with the reason; each once, none without cells."""
+    chosen: list[tuple[str, int]] = []
+    if positive.any():
+        chosen.append(("most positive cells", int(np.argmax(positive))))
+    left = every.copy()
+    left[[place for _, place in chosen]] = 0
+    if left.any():
+        chosen.append(("most cells", int(np.argmax(left))))
+    left[[place for _, place in chosen]] = 0
+    filled = np.flatnonzero(left)
+    if filled.size:
+        usual = float(np.median(every[every > 0]))
+        chosen.append(("as many cells as is usual", int(filled[np.argmin(np.abs(left[filled] - usual))])))
+    return chosen
+
+
+def _marks(cells: CellTable, region: Region) -> tuple[CellMark, ...]:
+    inside = region.holds(cells.x_px, cells.y_px)
+    return tuple(
+        CellMark(x=float(x) + 0.5 - region.x, y=float(y) + 0.5 - region.y, intensity_class=int(grade))
+        for x, y, grade in zip(cells.x_px[inside], cells.y_px[inside], cells.intensity_class[inside], strict=True)
+    )
+
+
+def dab_histogram(cells: CellTable, cutoffs: tuple[float, float, float]) -> DabHistogram:
+    """Count cells by optical density; the few beyond the shown range lie in its last bins."""
+    density = cells.dab_od[np.isfinite(cells.dab_od)]
+    high = max(1.25 * cutoffs[2], float(np.percentile(density, 99.8)) if density.size else 0.0)
+    low = min(0.0, float(np.percentile(density, 0.2)) if density.size else 0.0)
+    edges = np.linspace(low, high, HISTOGRAM_BINS + 1)
+    counts, _ = np.histogram(np.clip(density, low, high), bins=edges)
+    return DabHistogram(counts=counts.astype(np.int64), edges=edges, cutoffs=cutoffs)
