@@ -8,16 +8,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from biomarkers.elisa.analysis import PlateAnalysis
 from biomarkers.errors import BiomarkersError, WaitingForFileError
 from biomarkers.lab.inbox import DroppedFile, is_plate_map, stem
 from biomarkers.results import Assay
 from biomarkers.store.results import RecordedRun, current_runs, is_recorded
 from flows import steps
 from flows.bench import attempt, bench, each
+from flows.evidence import plate_pages
 from flows.plate_work import PlateWork, analyse_plate_file, probe_export, probe_map
 from flows.settings import lab_task
 from flows.steps import Held
-from flows.work import WorkFile
+from flows.work import Analysis, WorkFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,9 +37,11 @@ async def plates(groups: Sequence[Sequence[DroppedFile]]) -> None:
     with steps.working(steps.hold(files) for files in groups) as held_groups:
         ready = [plate for held in held_groups if held and (plate := await _ready(held)) is not None]
         works = [plate.work for plate in ready]
+        recorded: list[Analysis] = []
         async for number, outcome in each(analyse_plate_file, works):
             plate = ready[number]
-            steps.settle(plate.held, outcome, reason=plate.reason)
+            recorded += steps.settle(plate.held, outcome, reason=plate.reason)
+    await plate_pages([analysis for analysis in recorded if isinstance(analysis, PlateAnalysis)])
 
 
 async def _ready(held: Sequence[Held]) -> _Plate | None:

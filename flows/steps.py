@@ -25,7 +25,7 @@ from biomarkers.store.jobs import Job, JobState, LeaseLostError, Reason
 from biomarkers.store.results import record_analysis
 from biomarkers.store.study_lists import current_roster
 from flows.bench import ProgramFaultError, bench, is_dead
-from flows.work import Analysed, Outcome, Refused, Specimens, WorkFile
+from flows.work import Analysed, Analysis, Outcome, Refused, Specimens, WorkFile
 
 LEASE = timedelta(minutes=10)
 """How long a file is held without a sign of life before another worker may take it."""
@@ -288,11 +288,14 @@ class _Keeper:
                         jobs.extend(transaction, job_id=one.job.id, owner=self._at.owner, now=utc_now(), lease=LEASE)
 
 
-def settle(held: Sequence[Held], outcome: Outcome | BiomarkersError, *, reason: str) -> None:
-    """Commit an outcome: results and files together, or quarantine for the files at fault and waiting for the others."""
+def settle(held: Sequence[Held], outcome: Outcome | BiomarkersError, *, reason: str) -> tuple[Analysis, ...]:
+    """Commit an outcome: results and files together, or quarantine for the files at fault and waiting for the others.
+
+    Returns the analyses now on record, so that their evidence can be made.
+    """
     if isinstance(outcome, Analysed):
         finished(held, JobState.RECORDED, write=lambda transaction: _record(transaction, outcome, reason))
-        return
+        return outcome.analyses
     for one_file in held:
         if isinstance(outcome, ProgramFaultError):
             waiting(one_file, outcome)
@@ -302,6 +305,7 @@ def settle(held: Sequence[Held], outcome: Outcome | BiomarkersError, *, reason: 
             quarantine(one_file, outcome.error)
         else:
             waiting(one_file, _waits_for_the_other(one_file, outcome))
+    return ()
 
 
 def _record(transaction: Transaction, outcome: Analysed, reason: str) -> None:

@@ -36,6 +36,17 @@ def test_a_study_goes_the_whole_way_and_its_truth_comes_back(ingested: Lab, smal
     assert "whole" in lab.run("audit verify").stdout
 
 
+def test_every_recorded_plate_and_acquisition_has_its_quality_page(ingested: Lab) -> None:
+    connection = sqlite3.connect(ingested.root / "lab.db")
+    runs = connection.execute("SELECT run_id FROM analysis WHERE assay IN ('elisa', 'cytometry')").fetchall()
+    connection.close()
+    assert len(runs) > 10
+    for (run_id,) in runs:
+        page = (ingested.root / "evidence" / run_id / "quality.html").read_text(encoding="utf-8")
+        assert run_id in page
+        assert "<script" not in page
+
+
 def test_python_command_line_and_sql_give_the_same_rows(ingested: Lab) -> None:
     lab = ingested
     with open_lab(lab.root) as laboratory:
