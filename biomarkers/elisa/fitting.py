@@ -35,7 +35,8 @@ ASYMMETRY_BOUNDS = (0.1, 10.0)
 _STARTS_FOLLOWED = 3
 _STEPS = 100
 _BENDS = (0.4, 1.0, 2.5)
-_ROUNDS = 60
+_ROUNDS = 120
+_SWINGING_AFTER = 20
 _SETTLED = 1e-10
 _AGREED = 1e-4
 _LARGEST_LOGARITHM = 230.0
@@ -148,8 +149,13 @@ def _reweighted(
     fitted = curve.response(concentration)
     ground = weight_floor(response)
     moved = np.inf
-    for _ in range(_ROUNDS):
-        curve = shape(concentration, response, weigh(curve).weight, curve)
+    weight = weigh(curve).weight
+    for number in range(_ROUNDS):
+        new = weigh(curve).weight
+        # Where the shape does not suit the points, weights may swing between two sides; ever smaller steps bring them to rest.
+        share = min(1.0, _SWINGING_AFTER / (2.0 * number + 1.0))
+        weight = weight ** (1.0 - share) * new**share if share < 1.0 else new
+        curve = shape(concentration, response, weight, curve)
         previous, fitted = fitted, curve.response(concentration)
         moved = float(np.max(np.abs(fitted - previous) / np.maximum(np.abs(previous), ground)))
         if moved < _SETTLED:

@@ -111,7 +111,13 @@ def require_identifiable(fitted: Fit, x: FloatArray, where: str) -> None:
                 where=where,
                 remedy=remedy,
             )
-    if not fitted.settled or not fitted.condition < LARGEST_CONDITION or not np.all(np.isfinite(fitted.covariance)):
+    if not fitted.settled and isinstance(curve, FourPL | FivePL):
+        raise CurveFitError(
+            what="Weights and curve do not come to rest: the model does not suit these calibrators.",
+            where=where,
+            remedy="Declare another model for this analyte, or weights that do not follow the curve.",
+        )
+    if not fitted.condition < LARGEST_CONDITION or not np.all(np.isfinite(fitted.covariance)):
         raise CurveFitError(
             what="The calibrators do not determine the curve: several sets of parameters fit them equally well.",
             where=where,
@@ -152,6 +158,16 @@ def doubts(fitted: Fit, where: str) -> tuple[Finding, ...]:
                     remedy="Declare the four-parameter model unless validation has shown the need for the fifth.",
                 )
             )
+    if not fitted.settled:
+        found.append(
+            Finding(
+                code="WEIGHTS_UNSETTLED",
+                severity=Severity.WARNING,
+                where=where,
+                message="Weights and line do not come to rest: these calibrators do not lie on a line.",
+                remedy="Declare a logistic for this analyte, or weights that do not follow the curve.",
+            )
+        )
     held_back = int(np.sum(fitted.pull < 0.5))
     if held_back:
         found.append(

@@ -97,6 +97,14 @@ def test_a_noisy_flat_end_is_no_turning_curve() -> None:
     assert not fitted(response).is_rising
 
 
+def test_a_line_through_a_bent_curve_may_never_settle_and_says_so() -> None:
+    found = set()
+    for seed in range(60):
+        bent = FourPL(zero_dose=0.06, slope=1.3, inflection=110.0 + 5.0 * seed, infinite_dose=3.0)
+        found |= {finding.code for finding in fitted(noisy(bent, seed=seed), model="linear").findings}
+    assert found <= {"WEIGHTS_UNSETTLED"}
+
+
 def test_four_levels_do_not_carry_a_four_parameter_curve() -> None:
     keep = LEVELS >= 125.0
     with pytest.raises(CurveFitError) as raised:
