@@ -298,5 +298,5 @@ def _control_levels_rule(controls: Sequence[ControlRecord], rules: AcceptanceRul
     return RuleOutcome(
         rule="controls of each level",
         passed=True if controls else None,
-        sentence="Of each control level enough wells lie within their limits.",
+        sentence="Of each control level enough wells lie within their limits." if controls else "No control was read.",
     )

@@ -109,8 +109,12 @@ def read_concentrations(curve: CalibrationCurve, responses: Sequence[float], lim
     """Read many responses off the curve, each alone."""
     values = np.array(responses, dtype=np.float64)
     zero, infinite = curve.curve.zero_response, curve.curve.infinite_response
-    direction = 1.0 if curve.is_rising else -1.0
-    below, above = direction * (values - zero) < 0, direction * (values - infinite) >= 0
+    # Compared, not subtracted: lines have no asymptote, and an overflow lies at the same endless height as their end.
+    overflow = np.isposinf(values)
+    if curve.is_rising:
+        below, above = values < zero, (values >= infinite) | overflow
+    else:
+        below, above = (values > zero) | overflow, values <= infinite
     found = curve.curve.concentration(np.where(np.isfinite(values), values, np.nan))
     return tuple(
         Reading(concentration=None, comparator="<")

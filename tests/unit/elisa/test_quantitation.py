@@ -184,3 +184,20 @@ def test_a_reading_keeps_its_concentration_when_it_is_out_of_range() -> None:
     assert reading.comparator == "<"
     assert reading.concentration is not None
     assert reading.concentration < LIMITS.lloq
+
+
+@pytest.mark.parametrize("model", ["4pl", "loglog", "linear"])
+@pytest.mark.parametrize("is_rising", [True, False])
+def test_an_overflow_is_above_every_rising_curve_and_below_every_falling_one(model: str, is_rising: bool) -> None:  # noqa: FBT001
+    concentration = np.repeat([1.0, 10.0, 100.0, 1000.0, 5000.0, 10000.0], 2)
+    shape = {
+        "4pl": 0.05 + 3.0 / (1.0 + (800.0 / concentration) ** 1.1),
+        "loglog": 0.01 * concentration**0.5,
+        "linear": 0.05 + 0.0003 * concentration,
+    }[model]
+    falling = {"4pl": 3.2 - shape, "loglog": 1.0 / shape, "linear": 4.0 - shape}[model]
+    response = (shape if is_rising else falling) * (1.0 + 0.002 * np.tile([1.0, -1.0], 6))
+    curve = fit_calibration(concentration, response, model=model, weights="none", replicates="wells", where="here")
+    reading = read_concentration(curve, float("inf"), Range(lloq=1.0, uloq=10000.0))
+    assert reading.concentration is None
+    assert reading.comparator == (">" if is_rising else "<")
