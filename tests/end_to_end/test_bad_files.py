@@ -126,7 +126,7 @@ def test_a_file_that_is_still_written_is_left_alone(new_lab: Callable[..., Lab],
             [
                 sys.executable,
                 "-c",
-                "import sys,time\nfor _ in range(100): sys.stdout.write('x'); sys.stdout.flush(); time.sleep(.2)",
+                "import sys,time\nfor _ in range(1400): sys.stdout.write('x'); sys.stdout.flush(); time.sleep(.2)",
             ],
             stdout=file,
         )
