@@ -72,6 +72,7 @@ class Bench:
     executor: Executor
     known: int = 0
     specimens: Specimens | None = None
+    claimed: set[int] = field(default_factory=set)
     outcomes: list[FileOutcome] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from biomarkers.errors import BiomarkersError, StoreError, WaitingForFileError
+from biomarkers.errors import BiomarkersError, StoreError, TemporarilyUnavailableError, WaitingForFileError
 from biomarkers.lab import archive
 from biomarkers.lab.inbox import DroppedFile, scan
 from biomarkers.provenance import utc_now
@@ -108,7 +108,10 @@ def _claim(file: DroppedFile) -> Job | None:
             mtime_ns=file.mtime_ns,
             received_at=now,
         )
-        return jobs.claim(transaction, job_id=job.id, owner=at.owner, now=now, lease=LEASE)
+        claimed = jobs.claim(transaction, job_id=job.id, owner=at.owner, now=now, lease=LEASE)
+    if claimed is not None:
+        at.claimed.add(claimed.id)
+    return claimed
 
 
 def _not_admitted(job: Job, error: BiomarkersError) -> None:
@@ -253,20 +256,20 @@ def forget_specimens() -> None:
 
 @contextmanager
 def working(groups: Iterable[tuple[Held, ...]]) -> Iterator[tuple[tuple[Held, ...], ...]]:
-    """Keep the leases of groups of held files while they are worked on, and let go of what is left undone."""
-    held = tuple(groups)
-    keeper = _Keeper([one for group in held for one in group])
-    with keeper:
-        yield held
+    """Keep the leases of all files claimed within the block, and let go of those left undone, however the block ends.
+
+    ``groups`` is drawn within the block, so that taking in large files does not outlast their own leases.
+    """
+    with _Keeper():
+        yield tuple(groups)
 
 
 class _Keeper:
     """Renews leases in the background; a sign of life does not wait for the arithmetic."""
 
-    def __init__(self, held: Sequence[Held]) -> None:
-        self._held = held
-        self._stop = threading.Event()
+    def __init__(self) -> None:
         self._at = bench()
+        self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep, daemon=True)
 
     def __enter__(self) -> None:
@@ -276,16 +279,18 @@ class _Keeper:
         self._stop.set()
         self._thread.join()
         with self._at.laboratory.database.write() as transaction:
-            for one in self._held:
-                with contextlib.suppress(LeaseLostError):
-                    jobs.release(transaction, job_id=one.job.id, owner=self._at.owner)
+            for job_id in self._at.claimed:
+                with contextlib.suppress(LeaseLostError):  # finished, waiting, or taken over
+                    jobs.release(transaction, job_id=job_id, owner=self._at.owner)
+        self._at.claimed.clear()
 
     def _keep(self) -> None:
         while not self._stop.wait(LEASE.total_seconds() / 4):
-            with self._at.laboratory.database.write() as transaction:
-                for one in self._held:
-                    with contextlib.suppress(LeaseLostError):  # already finished, or taken over
-                        jobs.extend(transaction, job_id=one.job.id, owner=self._at.owner, now=utc_now(), lease=LEASE)
+            # A database that is busy now may answer the next time, well before the lease runs out.
+            with contextlib.suppress(TemporarilyUnavailableError), self._at.laboratory.database.write() as transaction:
+                for job_id in tuple(self._at.claimed):
+                    with contextlib.suppress(LeaseLostError):
+                        jobs.extend(transaction, job_id=job_id, owner=self._at.owner, now=utc_now(), lease=LEASE)
 
 
 def settle(held: Sequence[Held], outcome: Outcome | BiomarkersError, *, reason: str) -> tuple[Analysis, ...]:

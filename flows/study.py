@@ -49,7 +49,7 @@ class _List:
 @lab_task("study files")
 async def study_files(files: Sequence[DroppedFile]) -> int:
     """Take the study's lists, each in a transaction with the alignment that follows from it; return how many were new."""
-    with steps.working([steps.hold(files)]) as (held,):
+    with steps.working(steps.hold(group) for group in (files,)) as (held,):
         return sum([_take(one) for one in sorted(held, key=_order)])
 
 

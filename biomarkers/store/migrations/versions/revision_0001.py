@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from biomarkers.errors import StoreError
 from biomarkers.store.timepoint_view import create_view_sql
 
 revision = "0001"
@@ -61,7 +62,11 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Refuse: versions go forward only, and what was recorded stays."""
-    raise NotImplementedError("a laboratory's database is never taken back to an older version; restore a backup instead")
+    raise StoreError(
+        what="A laboratory's database is never taken back to an older version.",
+        where="Revision 0001.",
+        remedy="Restore a backup made before the newer version was installed.",
+    )
 
 
 def _create(name: str, *items: sa.schema.SchemaItem) -> None:
