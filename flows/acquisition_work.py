@@ -13,7 +13,9 @@ from biomarkers.provenance import Input, Provenance, Source, canonical_json, con
 from biomarkers.readers.fcs import read_fcs
 from biomarkers.readers.panels import read_panel
 from biomarkers.results import Assay, run_identity
-from biomarkers.study.definition import Material, PanelReference, StudyDefinition
+from biomarkers.study.cellular import PanelReference
+from biomarkers.study.declaration import Material
+from biomarkers.study.definition import StudyDefinition
 from biomarkers.study.identifiers import accession_from_fcs_name, is_accession_id
 from flows.work import Analysis, Outcome, Specimens, WorkFile, at_fault, opened, outcome_of, raise_all
 

@@ -20,8 +20,9 @@ from biomarkers.readers.declarations import read_declaration
 from biomarkers.readers.slides import open_slide
 from biomarkers.readers.stain_protocols import packaged_protocol
 from biomarkers.results import Assay, run_identity
-from biomarkers.study.definition import StainReference, StudyDefinition
+from biomarkers.study.definition import StudyDefinition
 from biomarkers.study.identifiers import SlideName, slide_from_name
+from biomarkers.study.tissue import StainReference
 from flows.work import Analysed, Analysis, Refused, Specimens, WorkFile, at_fault, opened, outcome_of, raise_all
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from biomarkers.errors import BiomarkersError, Fault, IdentifierError, UnknownAccessionError
 from biomarkers.lab.archive import named
 from biomarkers.lab.folders import LabFolder
-from biomarkers.study.definition import Material
+from biomarkers.study.declaration import Material
 
 if TYPE_CHECKING:
     from biomarkers.cytometry.analysis import AcquisitionAnalysis

@@ -18,7 +18,7 @@ from biomarkers.cytometry.panel import ROOT, Panel
 from biomarkers.errors import Fault, StudyDefinitionError
 from biomarkers.provenance import JsonValue, Provenance
 from biomarkers.results import Assay, Finding, Interval, Quantity, Result, Run, Severity
-from biomarkers.study.definition import PanelMeasurand
+from biomarkers.study.cellular import PanelMeasurand
 
 FEWEST_COUNTED = 50
 """Events of a population below which its number is flagged: a count of 50 has a coefficient of variation of 14 %, and 50 is the

@@ -22,7 +22,7 @@ from biomarkers.elisa.plate import LayoutWell, WellRead, WellRole
 from biomarkers.elisa.quantitation import read_concentration, read_concentrations
 from biomarkers.elisa.records import ControlRecord, PlateVerdict, RuleOutcome
 from biomarkers.results import Finding, Severity
-from biomarkers.study.definition import AcceptanceRules
+from biomarkers.study.soluble import AcceptanceRules
 
 _SAME = 1e-6
 

@@ -47,7 +47,7 @@ from biomarkers.elisa.records import (
 from biomarkers.errors import CurveFitError
 from biomarkers.provenance import JsonValue, Provenance
 from biomarkers.results import Assay, Finding, Result, Run, Severity
-from biomarkers.study.definition import Analyte
+from biomarkers.study.soluble import Analyte
 
 __all__ = [
     "CalibratorRecord",

@@ -28,7 +28,7 @@ from biomarkers.elisa.plate import (
 from biomarkers.elisa.quantitation import Range
 from biomarkers.errors import AssayError
 from biomarkers.results import Finding, Severity
-from biomarkers.study.definition import Analyte
+from biomarkers.study.soluble import Analyte
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

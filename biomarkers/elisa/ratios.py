@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from biomarkers.errors import AssayError
 from biomarkers.provenance import Provenance
 from biomarkers.results import Assay, Comparator, Finding, Interval, Quantity, Result, Severity
-from biomarkers.study.definition import Analyte
+from biomarkers.study.soluble import Analyte
 
 KYN_TRP_RATIO = "KYN_TRP_RATIO"
 RATIO_UNIT = "uM/uM"

@@ -33,7 +33,7 @@ from biomarkers.ihc.slide import SlideImage, SlideOpener, read_working
 from biomarkers.ihc.stains import separate_stains
 from biomarkers.provenance import JsonValue, Provenance
 from biomarkers.results import Assay, Finding, Interval, Quantity, Result, Run, Severity
-from biomarkers.study.definition import IHC_UNITS
+from biomarkers.study.tissue import IHC_UNITS
 
 __all__ = [
     "ScoreRecord",

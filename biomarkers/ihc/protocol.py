@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from biomarkers.provenance import JsonValue, content_digest
-from biomarkers.study.definition import Code, DeclarationSource
+from biomarkers.study.declaration import Code, DeclarationSource
 
 Direction: TypeAlias = tuple[
     Annotated[float, Field(ge=-1, le=1)], Annotated[float, Field(ge=-1, le=1)], Annotated[float, Field(ge=-1, le=1)]

@@ -19,7 +19,8 @@ from typing import TypeVar
 from biomarkers.errors import Fault, SourceFileError
 from biomarkers.readers.declarations import parse_declaration, read_declaration
 from biomarkers.study.arms import ArmAssignments
-from biomarkers.study.definition import UNSUMMARISED_VISITS, Material, StudyDefinition
+from biomarkers.study.declaration import Material
+from biomarkers.study.definition import UNSUMMARISED_VISITS, StudyDefinition
 from biomarkers.study.identifiers import is_accession_id, is_subject_id
 from biomarkers.study.roster import ActualVisit, Moment, Specimen, Subject
 

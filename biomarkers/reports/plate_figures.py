@@ -21,7 +21,7 @@ from biomarkers.elisa.records import CalibratorRecord, ControlRecord, CurveRecor
 from biomarkers.reports.figures import Axis, Drawing, Frame, Tick, linear_axis, log_axis, number, short
 from biomarkers.reports.plate_wells import well_words
 from biomarkers.results import Result
-from biomarkers.study.definition import AcceptanceRules
+from biomarkers.study.soluble import AcceptanceRules
 
 _SHAPES: Mapping[str, type[Curve]] = {"4pl": FourPL, "5pl": FivePL, "linear": StraightLine, "loglog": LogLogLine}
 _CURVE_POINTS = 121

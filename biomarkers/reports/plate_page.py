@@ -27,7 +27,7 @@ from biomarkers.reports.control_chart import control_chart
 from biomarkers.reports.figures import Axis, log_axis, short
 from biomarkers.reports.page import Fact, all_findings, render
 from biomarkers.results import Result
-from biomarkers.study.definition import AcceptanceRules
+from biomarkers.study.soluble import AcceptanceRules
 
 _VERDICT_WORDS: Mapping[str, str] = {
     "accepted": "Accepted",

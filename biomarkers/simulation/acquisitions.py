@@ -16,7 +16,7 @@ from biomarkers.simulation.courses import BloodCells
 from biomarkers.simulation.fcs_bytes import fcs_bytes, spillover_keyword
 from biomarkers.simulation.seeds import stream
 from biomarkers.simulation.truth import TrueValue
-from biomarkers.study.definition import PanelMeasurand
+from biomarkers.study.cellular import PanelMeasurand
 
 MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 """FCS dates name months in English whatever the machine's language is."""

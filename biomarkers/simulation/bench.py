@@ -22,7 +22,10 @@ from biomarkers.simulation.seeds import stream
 from biomarkers.simulation.slides import SlideJob
 from biomarkers.simulation.specimens import SimulatedSpecimen
 from biomarkers.simulation.subjects import AS_OF, SimulatedSubject, numbered_id
-from biomarkers.study.definition import Analyte, AssayFormat, Material, StainReference, StudyDefinition
+from biomarkers.study.declaration import Material
+from biomarkers.study.definition import StudyDefinition
+from biomarkers.study.soluble import Analyte, AssayFormat
+from biomarkers.study.tissue import StainReference
 
 PLATES_WAIT_DAYS = 14
 ACQUISITIONS_WAIT_DAYS = 2

@@ -15,7 +15,7 @@ from numpy.random import Generator
 
 from biomarkers.simulation.seeds import stream
 from biomarkers.simulation.subjects import SimulatedSubject
-from biomarkers.study.definition import Analyte
+from biomarkers.study.soluble import Analyte
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

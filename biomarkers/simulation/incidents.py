@@ -13,7 +13,8 @@ from numpy.random import Generator
 
 from biomarkers.simulation.specimens import TISSUE, Collection, blood_collection, due_materials, morning
 from biomarkers.simulation.subjects import AS_OF, SMALLEST_STUDY_WITH_LOSSES, SimulatedSubject, day_of
-from biomarkers.study.definition import Anchor, Material, StudyDefinition, Visit
+from biomarkers.study.declaration import Material
+from biomarkers.study.definition import Anchor, StudyDefinition, Visit
 from biomarkers.study.roster import Moment
 
 REFUSED_BIOPSY_SHARE = 0.15

@@ -20,7 +20,7 @@ from biomarkers.results import Assay
 from biomarkers.simulation.plate_exports import ExportForm, Reading, export_bytes
 from biomarkers.simulation.seeds import stream
 from biomarkers.simulation.truth import TrueValue
-from biomarkers.study.definition import Analyte, AssayFormat
+from biomarkers.study.soluble import Analyte, AssayFormat
 
 PIPETTING_CV = 0.02
 OPTICAL_CV = 0.018

@@ -12,7 +12,8 @@ from datetime import date, datetime, time, timedelta
 from numpy.random import Generator
 
 from biomarkers.simulation.subjects import AS_OF, SimulatedSubject, numbered_id
-from biomarkers.study.definition import Material, StudyDefinition, Visit
+from biomarkers.study.declaration import Material
+from biomarkers.study.definition import StudyDefinition, Visit
 from biomarkers.study.roster import Moment, Specimen
 
 TISSUE = frozenset({Material.FFPE_BLOCK, Material.FFPE_SECTION})

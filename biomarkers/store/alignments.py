@@ -18,7 +18,7 @@ from biomarkers.store import audit
 from biomarkers.store.database import Reading, Transaction
 from biomarkers.store.records import plain
 from biomarkers.store.schema import alignment, alignment_set, due_cell
-from biomarkers.study.definition import Material
+from biomarkers.study.declaration import Material
 from biomarkers.study.visits import Alignment
 from biomarkers.timepoints.due import DueCell
 

@@ -18,7 +18,7 @@ from biomarkers.errors import StoreError
 from biomarkers.store import audit
 from biomarkers.store.database import Reading, Transaction
 from biomarkers.store.schema import actual_visit, specimen, study_list, subject
-from biomarkers.study.definition import Material
+from biomarkers.study.declaration import Material
 from biomarkers.study.roster import ActualVisit, Roster, Specimen, Subject
 
 Entry: TypeAlias = Subject | Specimen | ActualVisit

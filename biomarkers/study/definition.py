@@ -13,27 +13,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from itertools import combinations
-from typing import Annotated, Literal, Self, TypeAlias
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from biomarkers.provenance import content_digest
 from biomarkers.results import Assay
-
-DeclarationSource: TypeAlias = Literal["protocol", "assumption"]
-Scale: TypeAlias = Literal["linear", "log"]
-Code: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]*$", max_length=40)]
-
-
-class Material(StrEnum):
-    """What a specimen is made of."""
-
-    PLASMA = "PLASMA"
-    SERUM = "SERUM"
-    PBMC = "PBMC"
-    WHOLE_BLOOD = "WHOLE_BLOOD"
-    FFPE_BLOCK = "FFPE_BLOCK"
-    FFPE_SECTION = "FFPE_SECTION"
+from biomarkers.study.cellular import PanelReference
+from biomarkers.study.declaration import Code, Declaration, DeclarationSource, Material, Scale
+from biomarkers.study.soluble import Analyte
+from biomarkers.study.tissue import IHC_SCALES, IHC_UNITS, StainReference
 
 
 class Anchor(StrEnum):
@@ -43,13 +32,6 @@ class Anchor(StrEnum):
     PROGRESSION = "progression"
 
 
-class AssayFormat(StrEnum):
-    """Whether a curve falls or rises with concentration; informs checks, never the fit."""
-
-    COMPETITIVE = "competitive"
-    SANDWICH = "sandwich"
-
-
 BASELINE_VISIT = "BASELINE"
 """Code of the visit every change is counted from."""
 
@@ -57,13 +39,7 @@ UNSUMMARISED_VISITS = ("UNSCHEDULED", "END_OF_TREATMENT")
 """Visit labels that are kept and shown, never due and never summarised."""
 
 
-class _Declaration(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    source: DeclarationSource
-
-
-class StudyIdentity(_Declaration):
+class StudyIdentity(Declaration):
     """What the trial is called and how it is masked."""
 
     id: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=60)]
@@ -72,13 +48,13 @@ class StudyIdentity(_Declaration):
     masking: str
 
 
-class Cycle(_Declaration):
+class Cycle(Declaration):
     """Length of a treatment cycle in days."""
 
     length_days: Annotated[int, Field(gt=0, le=366)]
 
 
-class Arm(_Declaration):
+class Arm(Declaration):
     """A randomised treatment; ``ratio`` is its share in the allocation."""
 
     code: Annotated[str, StringConstraints(min_length=1, max_length=20)]
@@ -86,7 +62,7 @@ class Arm(_Declaration):
     ratio: Annotated[int, Field(gt=0)]
 
 
-class Window(_Declaration):
+class Window(Declaration):
     """The days within which a specimen of some materials counts for a visit, both ends included.
 
     For visits anchored on the first dose these are study days (there is no day 0); for visits anchored on progression they
@@ -104,7 +80,7 @@ class Window(_Declaration):
         return self
 
 
-class Visit(_Declaration):
+class Visit(Declaration):
     """A planned visit.
 
     ``target_day`` is a study day for visits anchored on the first dose, and days after progression otherwise.
@@ -135,121 +111,7 @@ class Visit(_Declaration):
         return next((window for window in self.windows if material in window.materials), None)
 
 
-class CalibrationMethod(_Declaration):
-    """How an analyte's curve is fitted, declared before study plates are run.
-
-    ``variance_power`` is the power of the response with which a well's variance grows, for the weights "fitted";
-    ``noise_crossover`` the response at which the constant part of that variance equals the other, where validation has measured
-    it. A ``robust`` fit is not pulled by single outlying calibrators. ``zero_calibrator`` says whether calibrators of
-    concentration 0 take part in the fit, ``subtract_blank`` whether the plate's mean blank is subtracted from every well.
-    """
-
-    model: Literal["4pl", "5pl", "linear", "loglog"] = "4pl"
-    weights: Literal["none", "1/y", "1/y2", "fitted"] = "fitted"
-    replicates: Literal["wells", "mean"] = "wells"
-    variance_power: Annotated[float, Field(ge=0, le=4)] = 2.0
-    noise_crossover: Annotated[float, Field(gt=0)] | None = None
-    robust: bool = False
-    zero_calibrator: bool = True
-    subtract_blank: bool = False
-
-
-class QuantitationLimits(_Declaration):
-    """Limits of quantification in the analyte's unit.
-
-    They hold before the dilution factor is applied, and are multiplied with it when a bound is reported; unless
-    ``dilution_included`` says that they are stated for the undiluted specimen.
-    """
-
-    lloq: Annotated[float, Field(gt=0)]
-    uloq: Annotated[float, Field(gt=0)]
-    origin: str
-    dilution_included: bool = False
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.lloq >= self.uloq:
-            raise ValueError(f"lloq {self.lloq:g} is not below uloq {self.uloq:g}")
-        return self
-
-
-_Percent: TypeAlias = Annotated[float, Field(gt=0, le=100)]
-
-
-class AcceptanceRules(_Declaration):
-    """When a plate's results of an analyte are accepted; by default in the style of ICH M10, section 4.
-
-    That guideline is written for drugs, not for biomarkers, and speaks of six calibrator levels; where a kit has fewer, the
-    share ``calibrators_passing_percent`` of them must pass and the verdict says "kit-limited". Deviations are from the nominal
-    concentration, coefficients of variation those of the replicates' concentrations.
-    """
-
-    source: DeclarationSource = "assumption"
-    calibrator_deviation_percent: _Percent = 20.0
-    calibrator_deviation_at_limits_percent: _Percent = 25.0
-    calibrators_passing_percent: _Percent = 75.0
-    calibrator_levels: Annotated[int, Field(ge=1)] = 6
-    control_deviation_percent: _Percent = 20.0
-    controls_passing_fraction: Annotated[float, Field(gt=0, le=1)] = 2 / 3
-    controls_passing_fraction_per_level: Annotated[float, Field(gt=0, le=1)] = 0.5
-    replicate_cv_percent: _Percent = 20.0
-    replicate_cv_at_limits_percent: _Percent = 25.0
-    dilution_deviation_percent: _Percent = 20.0
-    parallelism_cv_percent: _Percent = 30.0
-    spike_recovery_deviation_percent: _Percent = 20.0
-
-
-class Analyte(_Declaration):
-    """A substance an ELISA measures, with the kit's levels and what is due."""
-
-    code: Code
-    name: str
-    format: AssayFormat
-    unit: str
-    molar_mass_g_per_mol: Annotated[float, Field(gt=0)] | None = None
-    scale: Scale = "log"
-    materials: Annotated[tuple[Material, ...], Field(min_length=1)]
-    due: tuple[Code, ...]
-    calibrators: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=4)]
-    wavelength_nm: Annotated[float, Field(gt=0)] | None = None
-    reference_nm: Annotated[float, Field(gt=0)] | None = None
-    limits: QuantitationLimits
-    calibration: CalibrationMethod
-    acceptance: AcceptanceRules = AcceptanceRules()
-
-
-class PanelMeasurand(BaseModel):
-    """A frequency (population of denominator, in percent) or a ratio of two populations' counts."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    code: Code
-    population: str
-    denominator: str
-    kind: Literal["frequency", "ratio"] = "frequency"
-    scale: Scale = "linear"
-
-
-class PanelReference(_Declaration):
-    """Which gating template PBMC are gated with, and which of its frequencies the study reports."""
-
-    name: str
-    materials: Annotated[tuple[Material, ...], Field(min_length=1)]
-    due: tuple[Code, ...]
-    measurands: Annotated[tuple[PanelMeasurand, ...], Field(min_length=1)]
-
-
-class StainReference(_Declaration):
-    """Which protocol a stain is scored with, and which of its scores the study reports."""
-
-    code: Code
-    protocol: str
-    materials: Annotated[tuple[Material, ...], Field(min_length=1)]
-    due: tuple[Code, ...]
-    scores: Annotated[tuple[Literal["DENSITY_TISSUE", "PCT_POSITIVE", "HSCORE"], ...], Field(min_length=1)]
-
-
-class IdentifierPatterns(_Declaration):
+class IdentifierPatterns(Declaration):
     """How ids look, and how they are found in file names.
 
     ``accession_id`` and ``subject_id`` are regular expressions for the whole id. File patterns hold ``{accession_id}`` and,
@@ -290,10 +152,6 @@ class Measurand:
     materials: tuple[Material, ...]
     due: tuple[str, ...]
     source: DeclarationSource
-
-
-IHC_UNITS = {"DENSITY_TISSUE": "cells/mm2", "PCT_POSITIVE": "%", "HSCORE": "H-score"}
-IHC_SCALES: dict[str, Scale] = {"DENSITY_TISSUE": "log", "PCT_POSITIVE": "linear", "HSCORE": "linear"}
 
 
 class StudyDefinition(BaseModel):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import date, time
 from types import MappingProxyType
 
-from biomarkers.study.definition import Material
+from biomarkers.study.declaration import Material
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

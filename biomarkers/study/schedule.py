@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from biomarkers.study.definition import Anchor, Material, StudyDefinition, Visit
+from biomarkers.study.declaration import Material
+from biomarkers.study.definition import Anchor, StudyDefinition, Visit
 from biomarkers.study.roster import Roster, Subject
 
 

@@ -12,7 +12,8 @@ from datetime import date, time
 from enum import StrEnum
 
 from biomarkers.results import Finding, Severity, finding_codes
-from biomarkers.study.definition import UNSUMMARISED_VISITS, Material, StudyDefinition
+from biomarkers.study.declaration import Material
+from biomarkers.study.definition import UNSUMMARISED_VISITS, StudyDefinition
 from biomarkers.study.roster import Moment, Roster, Specimen, Subject
 from biomarkers.study.schedule import ScheduledVisit, study_day, subject_schedule
 

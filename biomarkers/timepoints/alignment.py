@@ -13,7 +13,8 @@ from enum import StrEnum
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from biomarkers.results import Assay, Comparator
-from biomarkers.study.definition import BASELINE_VISIT, Material
+from biomarkers.study.declaration import Material
+from biomarkers.study.definition import BASELINE_VISIT
 from biomarkers.timepoints.change import Change, Observation, change_from_baseline
 from biomarkers.timepoints.due import DueCell
 

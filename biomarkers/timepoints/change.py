@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from biomarkers.results import Comparator
-from biomarkers.study.definition import Material
+from biomarkers.study.declaration import Material
 
 MATRIX_CHANGED = "MATRIX_CHANGED"
 UNIT_CHANGED = "UNIT_CHANGED"

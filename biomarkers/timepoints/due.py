@@ -11,7 +11,8 @@ from datetime import date
 from enum import StrEnum
 
 from biomarkers.results import Assay
-from biomarkers.study.definition import Anchor, Material, Measurand, StudyDefinition
+from biomarkers.study.declaration import Material
+from biomarkers.study.definition import Anchor, Measurand, StudyDefinition
 from biomarkers.study.roster import Roster, Subject
 from biomarkers.study.schedule import DateRange, ScheduledVisit, subject_schedule
 

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from biomarkers.readers.declarations import parse_declaration
-from biomarkers.study.definition import UNSUMMARISED_VISITS, Material, StudyDefinition
+from biomarkers.study.declaration import Material
+from biomarkers.study.definition import UNSUMMARISED_VISITS, StudyDefinition
 from biomarkers.study.roster import ActualVisit, Moment, Roster, Specimen, Subject
 from biomarkers.study.schedule import date_of_study_day, study_day, subject_schedule
 from biomarkers.study.visits import Alignment, Rule, align_specimens

@@ -16,7 +16,7 @@ from biomarkers.elisa.plate import reads_by_plate
 from biomarkers.provenance import Provenance
 from biomarkers.readers.plate_layouts import read_layout, read_plate_map
 from biomarkers.readers.plate_reads import read_plates
-from biomarkers.study.definition import Analyte
+from biomarkers.study.soluble import Analyte
 
 pytestmark = pytest.mark.real
 

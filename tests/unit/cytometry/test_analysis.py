@@ -16,7 +16,7 @@ from biomarkers.cytometry.analysis import AcquisitionAnalysis, analyse_acquisiti
 from biomarkers.cytometry.panel import Panel
 from biomarkers.errors import StudyDefinitionError
 from biomarkers.provenance import Provenance, canonical_json
-from biomarkers.study.definition import PanelMeasurand
+from biomarkers.study.cellular import PanelMeasurand
 
 MakeTube: TypeAlias = Callable[..., tuple[Acquisition, npt.NDArray[np.str_]]]
 

@@ -14,7 +14,7 @@ from biomarkers.elisa.lots import ControlRange, KitLot
 from biomarkers.elisa.plate import LayoutWell, MapEntry, PlateLayout, PlateMap, PlateRead, WellPosition, WellRead, WellRole
 from biomarkers.provenance import Provenance
 from biomarkers.results import Severity
-from biomarkers.study.definition import Analyte
+from biomarkers.study.soluble import Analyte
 
 EIGHT = (1000.0, 500.0, 250.0, 125.0, 62.5, 31.25, 15.625, 0.0)
 SIX = (10000.0, 3000.0, 1000.0, 300.0, 100.0, 0.0)

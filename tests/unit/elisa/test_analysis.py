@@ -24,7 +24,7 @@ from biomarkers.elisa.plate import (
 from biomarkers.errors import AssayError, CurveFitError
 from biomarkers.provenance import Provenance, canonical_json
 from biomarkers.results import Severity
-from biomarkers.study.definition import Analyte
+from biomarkers.study.soluble import Analyte
 
 LEVELS = (1000.0, 500.0, 250.0, 125.0, 62.5, 31.25, 15.625, 0.0)
 CURVES = {

@@ -20,7 +20,7 @@ from biomarkers.ihc.slide import Region, RgbImage, SlideLevel
 from biomarkers.ihc.stains import StainVectors, compose_light
 from biomarkers.provenance import Provenance, Source, canonical_json
 from biomarkers.results import Finding
-from biomarkers.study.definition import Analyte
+from biomarkers.study.soluble import Analyte
 
 LEVELS = (1000.0, 500.0, 250.0, 125.0, 62.5, 31.25, 15.625, 0.0)
 TRUTH = FourPL(zero_dose=0.05, slope=1.1, inflection=600.0, infinite_dose=3.1)

@@ -18,7 +18,7 @@ from biomarkers.provenance import Provenance
 from biomarkers.reports.acquisition_page import acquisition_page, depth_first
 from biomarkers.reports.gate_densities import gate_densities
 from biomarkers.reports.quality import acquisition_evidence
-from biomarkers.study.definition import PanelMeasurand
+from biomarkers.study.cellular import PanelMeasurand
 
 if TYPE_CHECKING:
     from tests.unit.reports.conftest import Page

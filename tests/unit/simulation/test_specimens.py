@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections import Counter
 
 from biomarkers.simulation.study import SimulatedStudy
-from biomarkers.study.definition import Material
+from biomarkers.study.declaration import Material
 from biomarkers.study.identifiers import is_accession_id
 
 

@@ -16,7 +16,7 @@ from biomarkers.store.append_only import APPEND_ONLY
 from biomarkers.store.database import Database
 from biomarkers.store.results import Decision
 from biomarkers.store.schema import metadata
-from biomarkers.study.definition import Material
+from biomarkers.study.declaration import Material
 from biomarkers.study.roster import ActualVisit, Moment, Specimen, Subject
 
 ROWS: dict[str, dict[str, object]] = {

@@ -9,7 +9,7 @@ from biomarkers.store.database import Database
 from biomarkers.store.definitions import DefinitionKind
 from biomarkers.store.schema import actual_visit, alignment, due_cell, specimen, subject
 from biomarkers.store.study_lists import ListKind
-from biomarkers.study.definition import Material
+from biomarkers.study.declaration import Material
 from biomarkers.study.roster import ActualVisit, Moment, Roster, Specimen, Subject
 from biomarkers.study.visits import Alignment, Rule
 from biomarkers.timepoints.due import DueCell

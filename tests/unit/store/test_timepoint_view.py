@@ -17,7 +17,8 @@ from biomarkers.readers.declarations import parse_declaration
 from biomarkers.results import Comparator
 from biomarkers.store import schema
 from biomarkers.store.timepoint_view import Dialect, create_view_sql, drop_view_sql, timepoint_query
-from biomarkers.study.definition import Material, Measurand, StudyDefinition
+from biomarkers.study.declaration import Material
+from biomarkers.study.definition import Measurand, StudyDefinition
 from biomarkers.study.roster import ActualVisit, Moment, Roster, Specimen, Subject
 from biomarkers.study.visits import Alignment, align_specimens
 from biomarkers.timepoints.alignment import AlignedInput, Decision, Status, TimepointRow, timepoint_rows

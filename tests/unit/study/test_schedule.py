@@ -8,7 +8,8 @@ from importlib.resources import files
 import pytest
 
 from biomarkers.readers.declarations import parse_declaration
-from biomarkers.study.definition import Material, StudyDefinition
+from biomarkers.study.declaration import Material
+from biomarkers.study.definition import StudyDefinition
 from biomarkers.study.roster import ActualVisit, Moment, Roster, Subject
 from biomarkers.study.schedule import DateRange, date_of_study_day, shifted, study_day, subject_schedule
 

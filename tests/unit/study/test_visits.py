@@ -12,7 +12,8 @@ from importlib.resources import files
 import pytest
 
 from biomarkers.readers.declarations import parse_declaration
-from biomarkers.study.definition import Material, StudyDefinition
+from biomarkers.study.declaration import Material
+from biomarkers.study.definition import StudyDefinition
 from biomarkers.study.roster import ActualVisit, Moment, Roster, Specimen, Subject
 from biomarkers.study.visits import Alignment, Rule, align_specimens
 

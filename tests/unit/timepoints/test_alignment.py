@@ -12,7 +12,8 @@ import pytest
 
 from biomarkers.readers.study_files import packaged_study
 from biomarkers.results import Assay, Comparator
-from biomarkers.study.definition import Material, StudyDefinition
+from biomarkers.study.declaration import Material
+from biomarkers.study.definition import StudyDefinition
 from biomarkers.study.roster import Moment, Roster, Specimen, Subject
 from biomarkers.study.visits import align_specimens
 from biomarkers.timepoints.alignment import AlignedInput, Decision, TimepointRow, timepoint_rows

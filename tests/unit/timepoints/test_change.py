@@ -8,7 +8,7 @@ from datetime import date
 import pytest
 
 from biomarkers.results import Comparator
-from biomarkers.study.definition import Material
+from biomarkers.study.declaration import Material
 from biomarkers.timepoints.change import Change, Observation, PossibleValues, change_from_baseline
 
 

@@ -8,7 +8,8 @@ from datetime import date
 import pytest
 
 from biomarkers.readers.study_files import packaged_study
-from biomarkers.study.definition import Material, StudyDefinition
+from biomarkers.study.declaration import Material
+from biomarkers.study.definition import StudyDefinition
 from biomarkers.study.roster import ActualVisit, Moment, Roster, Subject
 from biomarkers.timepoints.due import DueCell, due_cells
 

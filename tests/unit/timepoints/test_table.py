@@ -11,7 +11,7 @@ import pytest
 from biomarkers.readers.study_files import packaged_study
 from biomarkers.results import Assay
 from biomarkers.study.arms import ArmAssignments
-from biomarkers.study.definition import Material
+from biomarkers.study.declaration import Material
 from biomarkers.study.roster import Moment, Roster, Specimen, Subject
 from biomarkers.study.visits import align_specimens
 from biomarkers.timepoints.alignment import AlignedInput, TimepointRow, timepoint_rows
