@@ -17,7 +17,7 @@ demo: venv
 	$(BIN)/biomarkers demo
 
 test: venv
-	$(PYTEST) -m "not slow and not benchmark_suite"
+	$(PYTEST) --numprocesses 2 --dist loadfile -p no:benchmark -m "not slow and not benchmark_suite"
 
 slow: venv
 	$(PYTEST) -m slow --timeout 7200

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TypeAlias
 
@@ -72,14 +72,20 @@ class Provenance:
     @property
     def identity(self) -> str:
         """Digest of everything that decides the number; the time of computing, and what a file was called, do not."""
-        return content_digest(
-            {
-                "sources": [[source.role, source.sha256] for source in self.sources],
-                "inputs": [[given.kind, given.name, given.sha256] for given in self.inputs],
-                "software": self.software,
-                "parameters": self.parameters,
-            }
-        )
+        return _identity(self)
+
+
+@lru_cache(maxsize=64)
+def _identity(provenance: Provenance) -> str:
+    """Make the digest; every result of a run asks for that of the one provenance they share."""
+    return content_digest(
+        {
+            "sources": [[source.role, source.sha256] for source in provenance.sources],
+            "inputs": [[given.kind, given.name, given.sha256] for given in provenance.inputs],
+            "software": provenance.software,
+            "parameters": provenance.parameters,
+        }
+    )
 
 
 def canonical_json(value: JsonValue) -> str:

@@ -135,6 +135,11 @@ def run_identity(assay: Assay, instrument_sha256: str, part: str = "") -> str:
     return f"{assay.value}-{content_digest([instrument_sha256, part])[:16]}"
 
 
+def derived_run_identity(assay: Assay, step: str, key: str) -> str:
+    """Name a run that no instrument made: the step that derives it, and what it is derived for, such as an accession."""
+    return f"{assay.value}-{content_digest(['derived', step, key])[:16]}"
+
+
 def finding_codes(findings: Iterable[Finding]) -> str:
     """Join the codes of findings by ``;``, each once, in alphabetical order, as the timepoint table shows them."""
     return ";".join(sorted({finding.code for finding in findings}))
@@ -178,3 +183,60 @@ class Run:
             ]
         )
         return f"a-{digest[:20]}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parent:
+    """A result another was derived from.
+
+    Attributes
+    ----------
+    replaces
+        Whether the derived result takes its place: the same measurand of the same specimen, better known now that other files
+        are at hand.
+    """
+
+    analysis_id: str
+    result_id: str
+    replaces: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remark:
+    """A finding about results of another run, which only the whole set of runs could show.
+
+    Attributes
+    ----------
+    run_id
+        The run it is about.
+    accession_id, measurand
+        Which of its results; empty for all of them.
+    """
+
+    run_id: str
+    finding: Finding
+    accession_id: str = ""
+    measurand: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DerivedAnalysis:
+    """What a second step derived from results of other runs: results of its own, remarks about theirs, or both.
+
+    Attributes
+    ----------
+    step
+        Name of the second step.
+    run
+        Named by :func:`derived_run_identity`; its provenance names every file behind the parents as source, and every parent
+        as input. Its findings are those of the remarks, in their order.
+    """
+
+    step: str
+    run: Run
+    parents: tuple[Parent, ...]
+    remarks: tuple[Remark, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.step or self.run.findings != tuple(remark.finding for remark in self.remarks):
+            raise ValueError("a derived analysis names its step, and its run's findings are those of its remarks")

@@ -7,19 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import multiprocessing
 import os
 import socket
-import threading
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from importlib import import_module
-from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
@@ -27,6 +23,7 @@ from biomarkers.errors import AssayError, BiomarkersError
 from biomarkers.lab.inbox import DroppedFile
 from biomarkers.laboratory import Laboratory
 from biomarkers.store.jobs import JobState, Reason
+from flows.executors import executor_of, guarded, killed_its_worker, local_pool, process_count
 from flows.work import Specimens
 
 POISON_ATTEMPTS = 3
@@ -47,6 +44,7 @@ class FileOutcome:
     assay: str
     state: str
     reason: Reason
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,15 +76,20 @@ class Bench:
 
     alone: asyncio.Lock = field(default_factory=asyncio.Lock)
 
+    @property
+    def seconds_for_a_file(self) -> float:
+        """How long one computation may take."""
+        return self.laboratory.settings.compute.seconds_for_a_file
+
     def replace(self, broken: Executor) -> None:
         """Take a fresh pool of processes in place of one whose process died, once."""
         if self.executor is broken:
             broken.shutdown(wait=False, cancel_futures=True)
-            self.executor = _pool(self.processes)
+            self.executor = local_pool(self.laboratory.settings.compute, self.processes)
 
-    def count(self, file: DroppedFile, state: JobState, reason: Reason) -> None:
+    def count(self, file: DroppedFile, state: JobState, reason: Reason, *, sha256: str | None = None) -> None:
         """Count what became of a file and tell who watches."""
-        self.outcomes.append(FileOutcome(name=file.name, assay=file.kind, state=state.value, reason=reason))
+        self.outcomes.append(FileOutcome(name=file.name, assay=file.kind, state=state.value, reason=reason, sha256=sha256))
         done = len(self.outcomes)
         self.progress(done, max(self.known, done), f"{state.value} {file.name}")
 
@@ -100,39 +103,22 @@ def bench() -> Bench:
 
 
 @contextmanager
-def at_bench(laboratory: Laboratory, progress: Progress) -> Iterator[Bench]:
+def at_bench(laboratory: Laboratory, progress: Progress, *, executor: Executor | None = None) -> Iterator[Bench]:
     """Set up a bench for one flow run, and clear it away.
 
-    The processes begin to import what most files need at once, so that this passes while a Prefect server starts.
+    Without an ``executor`` the one that lab.toml names is made for this run alone; a service that sweeps again and again hands
+    in its own, which stays.
     """
-    processes = laboratory.settings.compute.processes or os.cpu_count() or 1
-    made = Bench(laboratory=laboratory, owner=owner_name(), progress=progress, processes=processes, executor=_pool(processes))
-    for _ in range(processes):
-        made.executor.submit(import_module, "flows.plate_work")
+    processes = process_count(laboratory.settings.compute)
+    own = executor or executor_of(laboratory.settings.compute)
+    made = Bench(laboratory=laboratory, owner=owner_name(), progress=progress, processes=processes, executor=own)
     token = _BENCH.set(made)
     try:
         yield made
     finally:
         _BENCH.reset(token)
-        made.executor.shutdown(wait=True, cancel_futures=True)
-
-
-def _pool(processes: int) -> Executor:
-    context = multiprocessing.get_context("forkserver")
-    return ProcessPoolExecutor(processes, mp_context=context, initializer=_end_with_parent)
-
-
-def _end_with_parent() -> None:
-    """Let a computing process end when the one that uses it is killed; it would wait for work for ever otherwise."""
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def watch() -> None:
-        wait_for([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+        if executor is None or made.executor is not executor:
+            made.executor.shutdown(wait=True, cancel_futures=True)
 
 
 def owner_name() -> str:
@@ -179,6 +165,8 @@ async def attempt(function: Callable[[Work], Done], work: Work) -> Done | Biomar
             raise
         return error
     except Exception as error:  # noqa: BLE001  - the border around a whole file: what is not ours is told, and fails the run
+        if killed_its_worker(error):
+            return _kills_processes()
         told = "".join(traceback.format_exception(error))
         bench().faults.append(told)
         return ProgramFaultError(
@@ -192,19 +180,23 @@ async def _computed(function: Callable[[Work], Done], work: Work) -> Done:
     at = bench()
     executor = at.executor
     with contextlib.suppress(BrokenProcessPool):
-        return await asyncio.wrap_future(executor.submit(function, work))
+        return await asyncio.wrap_future(executor.submit(guarded, function, work, at.seconds_for_a_file))
     # A process died, perhaps of another file: this one is computed again alone, so that only the guilty file is blamed.
     async with at.alone:
         at.replace(executor)
         for _ in range(POISON_ATTEMPTS):
-            pool = _pool(1)
+            pool = local_pool(at.laboratory.settings.compute, 1)
             try:
-                return await asyncio.wrap_future(pool.submit(function, work))
+                return await asyncio.wrap_future(pool.submit(guarded, function, work, at.seconds_for_a_file))
             except BrokenProcessPool:
                 continue
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
-    raise FileKillsProcessError(
+    raise _kills_processes()
+
+
+def _kills_processes() -> FileKillsProcessError:
+    return FileKillsProcessError(
         what=f"The file ended the process that worked on it, {POISON_ATTEMPTS} times.",
         where="It was worked on alone.",
         remedy="Check it with the instrument's software; report it if it is sound.",

@@ -10,17 +10,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from biomarkers.cytometry.analysis import AcquisitionAnalysis
-from biomarkers.cytometry.gating import gate_acquisition
 from biomarkers.elisa.analysis import PlateAnalysis
+from biomarkers.elisa.control_charts import ControlSeries
 from biomarkers.errors import BiomarkersError
-from biomarkers.lab.evidence import write_evidence
+from biomarkers.lab.evidence import has_evidence, remove_evidence, write_evidence
 from biomarkers.lab.folders import LabFolder
-from biomarkers.readers.fcs import read_fcs
-from biomarkers.readers.panels import read_panel
-from biomarkers.reports.quality import acquisition_evidence, plate_evidence
+from biomarkers.reports.quality import QUALITY_PAGE, acquisition_evidence, plate_evidence
+from biomarkers.results import Assay
+from biomarkers.store.results import current_runs, read_analysis
+from flows.acquisition_work import gated_as_recorded
 from flows.bench import bench, each
 from flows.settings import lab_task
-from flows.work import WorkFile, opened
+
+PAGES_AT_ONCE = 32
+"""Pages drawn while somebody waits, and plates read from the store together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,30 +36,75 @@ class AcquisitionPageWork:
 
 def acquisition_files(work: AcquisitionPageWork) -> Mapping[str, bytes]:
     """Gate an acquisition again, in a child process, and draw its quality page."""
-    source = work.analysis.run.provenance.sources[0]
-    file = WorkFile(name=source.name, sha256=source.sha256)
-    with opened(work.folder, file) as place:
-        acquisition = read_fcs(place / file.name)
-    panel = read_panel(work.folder.panels / f"{work.analysis.panel}.toml")
-    return acquisition_evidence(work.analysis, gate_acquisition(acquisition, panel))
+    gated, examined = gated_as_recorded(work.folder, work.analysis)
+    return acquisition_evidence(work.analysis, gated, over_time=examined.over_time)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlatePageWork:
+    """A recorded plate and the charts of its controls."""
+
+    analysis: PlateAnalysis
+    charts: tuple[ControlSeries, ...]
+
+
+def plate_files(work: PlatePageWork) -> Mapping[str, bytes]:
+    """Draw a plate's quality page, in a child process."""
+    return plate_evidence(work.analysis, work.charts)
 
 
 @lab_task("plate pages")
 async def plate_pages(analyses: Sequence[PlateAnalysis]) -> None:
-    """Draw the quality page of each plate."""
-    async for number, files in each(plate_evidence, analyses):
-        _keep(analyses[number].run.run_id, files)
+    """Draw the quality page of each plate, with its controls among those of the plates recorded so far."""
+    if not analyses:
+        return
+    charts = bench().laboratory.controls()
+    works = [PlatePageWork(analysis=analysis, charts=_charts_of(analysis, charts)) for analysis in analyses]
+    async for number, files in each(plate_files, works):
+        keep(analyses[number].run.run_id, files)
+
+
+@lab_task("absent plate pages")
+async def absent_plate_pages() -> None:
+    """Draw the pages of plates that have none: drawing was cut short, or a recomputation of many left it for later."""
+    laboratory = bench().laboratory
+    with laboratory.database.read() as reading:
+        absent = [
+            run.analysis_id
+            for run in current_runs(reading, assay=Assay.ELISA)
+            if not has_evidence(laboratory.folder, run.run_id, QUALITY_PAGE)
+        ]
+    for start in range(0, len(absent), PAGES_AT_ONCE):
+        with laboratory.database.read() as reading:
+            analyses = [read_analysis(reading, analysis_id=one) for one in absent[start : start + PAGES_AT_ONCE]]
+        await plate_pages([analysis for analysis in analyses if isinstance(analysis, PlateAnalysis)])
+
+
+async def renewed_plate_pages(analyses: Sequence[PlateAnalysis]) -> None:
+    """Draw the pages of a few plates that came out differently; of many the old ones go, and the next sweep draws new ones."""
+    if len(analyses) <= PAGES_AT_ONCE:
+        await plate_pages(analyses)
+        return
+    for analysis in analyses:
+        remove_evidence(bench().laboratory.folder, analysis.run.run_id, QUALITY_PAGE)
+
+
+def _charts_of(analysis: PlateAnalysis, charts: Sequence[ControlSeries]) -> tuple[ControlSeries, ...]:
+    shown = {(control.analyte, control.kit_lot, control.slot) for control in analysis.controls}
+    return tuple(series for series in charts if (series.analyte, series.kit_lot, series.level) in shown)
 
 
 @lab_task("acquisition pages")
 async def acquisition_pages(analyses: Sequence[AcquisitionAnalysis]) -> None:
-    """Draw the quality page of each acquisition."""
-    works = [AcquisitionPageWork(folder=bench().laboratory.folder, analysis=analysis) for analysis in analyses]
+    """Draw the quality page of each acquisition that was gated."""
+    gated = [analysis for analysis in analyses if analysis.panel]
+    works = [AcquisitionPageWork(folder=bench().laboratory.folder, analysis=analysis) for analysis in gated]
     async for number, files in each(acquisition_files, works):
-        _keep(analyses[number].run.run_id, files)
+        keep(gated[number].run.run_id, files)
 
 
-def _keep(run_id: str, files: Mapping[str, bytes] | BiomarkersError) -> None:
+def keep(run_id: str, files: Mapping[str, bytes] | BiomarkersError) -> None:
+    """Write a run's evidence; where it could not be made the sweep tells of it, and the results stand."""
     if isinstance(files, BiomarkersError):
         bench().faults.append(f"The results of run '{run_id}' are on record; its quality page could not be drawn: {files}")
     else:

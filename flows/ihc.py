@@ -1,4 +1,4 @@
-"""Slides: a scan with its sidecar, from the inbox to recorded results.
+"""Slides: a scan with its sidecar and annotation, from the inbox to recorded results and their evidence.
 
 Knows which files of one name belong together and in which order a slide's tiles are measured. Must not compute, parse or know
 SQL.
@@ -7,28 +7,34 @@ SQL.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from biomarkers.errors import BiomarkersError, WaitingForFileError
-from biomarkers.ihc.analysis import TileMeasurement
-from biomarkers.lab.inbox import DroppedFile, stem
+from biomarkers.errors import BiomarkersError
+from biomarkers.ihc.analysis import SlideAnalysis, TileMeasurement
+from biomarkers.lab.evidence import has_evidence
+from biomarkers.lab.inbox import DroppedFile
+from biomarkers.reports.slide_files import QUALITY_PAGE
 from biomarkers.results import Assay
-from biomarkers.store.results import current_runs, is_recorded
+from biomarkers.store.results import current_runs, read_analysis
+from biomarkers.study.tissue import SlideRole
 from flows import steps
 from flows.bench import attempt, bench
+from flows.evidence import keep
 from flows.settings import lab_task
+from flows.slide_groups import SlideTask, recorded_files, slide_tasks
 from flows.slide_work import (
     ScoreWork,
+    SlideFilesWork,
     SlidePlan,
     SlideWork,
     measure_slide_tiles,
     plan_slide,
     score_slide_file,
+    slide_evidence,
     tile_works,
 )
-from flows.steps import Held
-from flows.work import Outcome, WorkFile
+from flows.work import Analysed, Outcome, WorkFile
 
 TILES_A_WORK = 4
 """Tiles measured in one go: enough that opening the slide costs little, few enough that all processes share one slide."""
@@ -37,103 +43,116 @@ SLIDES_AT_ONCE = 4
 """Slides worked on together, so that the processes have work while one slide is looked at or scored."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Slide:
-    work: SlideWork
-    held: tuple[Held, ...]
-    reason: str
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ScoredSlide:
+    """What became of a slide, with what was measured on it; ``plan`` is None where nothing was."""
+
+    outcome: Outcome | BiomarkersError
+    plan: SlidePlan | None = None
+    measurements: tuple[TileMeasurement, ...] = ()
 
 
 @lab_task("slides")
 async def slides(groups: Sequence[Sequence[DroppedFile]]) -> None:
-    """Take slides: measure each tile by tile and record the scores the study reports."""
+    """Take slides: measure each tile by tile, record the scores the study reports, then draw the evidence."""
     with steps.working(steps.hold(files) for files in groups) as held_groups:
-        ready = [slide for held in held_groups if held and (slide := _ready(held)) is not None]
+        ready = [task for held in held_groups if held and (task := slide_tasks(held)) is not None]
         room = asyncio.Semaphore(SLIDES_AT_ONCE)
-        outcomes = [asyncio.create_task(scored(slide.work, room)) for slide in ready]
+        settled = [asyncio.Event() for _ in ready]
+        tasks = [
+            asyncio.create_task(_take(task, room, settled[number - 1] if number else None, settled[number]))
+            for number, task in enumerate(ready)
+        ]
         try:
-            for slide, outcome in zip(ready, outcomes, strict=True):
-                steps.settle(slide.held, await outcome, reason=slide.reason)
+            for taking in tasks:
+                await taking
         finally:
-            for outcome in outcomes:
-                outcome.cancel()
+            for taking in tasks:
+                taking.cancel()
 
 
-async def scored(work: SlideWork, room: asyncio.Semaphore) -> Outcome | BiomarkersError:
-    """Measure a slide tile by tile and join its tiles into scores, as soon as there is room among the slides at work."""
+async def _take(task: SlideTask, room: asyncio.Semaphore, before: asyncio.Event | None, settled: asyncio.Event) -> None:
+    """Score a slide, record it after the one before it, so that recording has an order, and draw its evidence."""
     async with room:
-        plan = await attempt(plan_slide, work)
-        if not isinstance(plan, SlidePlan):
-            return plan
-        pieces = await asyncio.gather(*(attempt(measure_slide_tiles, piece) for piece in tile_works(plan, TILES_A_WORK)))
-        measured: list[TileMeasurement] = []
-        for piece in pieces:
-            if not isinstance(piece, tuple):
-                return piece
-            measured += piece
-        return await attempt(score_slide_file, ScoreWork(plan=plan, measurements=tuple(measured)))
+        scored = await score(slide_work(task.files))
+        if before is not None:
+            await before.wait()
+        steps.settle(task.held, scored.outcome, reason=task.reason)
+        settled.set()
+        await slide_pages([scored])
 
 
-def _ready(held: Sequence[Held]) -> _Slide | None:
-    slides = [one for one in held if not _is_sidecar(one)]
-    sidecars = [one for one in held if _is_sidecar(one)]
-    if len(slides) > 1:
-        steps.wait_for_a_person(slides, held, "slide")
-        return None
-    if not slides:
-        return _lone_sidecar(sidecars[0])
-    slide, sidecar = slides[0], sidecars[0] if sidecars else None
-    with bench().laboratory.database.read() as reading:
-        known = [is_recorded(reading, sha256=one.sha256) for one in held]
-    if all(known):
-        for one in held:
-            steps.seen(one, "These bytes are recorded already.")
-        return None
-    return _Slide(
-        work=slide_work(steps.work_file(slide), None if sidecar is None else steps.work_file(sidecar)),
-        held=tuple(held),
-        reason="A sidecar was dropped for this slide." if known[0] else "",
-    )
+async def scored_in(work: SlideWork, room: asyncio.Semaphore) -> ScoredSlide:
+    """Score a slide as soon as there is room among the slides at work."""
+    async with room:
+        return await score(work)
 
 
-def _lone_sidecar(sidecar: Held) -> _Slide | None:
-    """Take a sidecar without a slide beside it: a correction of a recorded slide, or one that came first."""
-    name = stem(sidecar.file.name)
-    with bench().laboratory.database.read() as reading:
-        known = is_recorded(reading, sha256=sidecar.sha256)
-        runs = [run for run in current_runs(reading, assay=Assay.IHC) if stem(run.sources[0].name) == name]
-    if known:
-        steps.seen(sidecar, "These bytes are recorded already.")
-        return None
-    if len(runs) == 1:
-        slide = WorkFile(name=runs[0].sources[0].name, sha256=runs[0].instrument_sha256)
-        return _Slide(
-            work=slide_work(slide, steps.work_file(sidecar)),
-            held=(sidecar,),
-            reason=f"The sidecar '{sidecar.file.name}' was dropped.",
-        )
-    steps.waiting(
-        sidecar,
-        WaitingForFileError(
-            what="The sidecar waits for its slide.",
-            where=f"File '{sidecar.file.name}'.",
-            remedy=f"Drop the slide beside it; both share the name '{name}'.",
-        ),
-    )
-    return None
+async def score(work: SlideWork) -> ScoredSlide:
+    """Measure a slide tile by tile and join its tiles into scores."""
+    plan = await attempt(plan_slide, work)
+    if not isinstance(plan, SlidePlan):
+        return ScoredSlide(outcome=plan)
+    pieces = await asyncio.gather(*(attempt(measure_slide_tiles, piece) for piece in tile_works(plan, TILES_A_WORK)))
+    measured: list[TileMeasurement] = []
+    for piece in pieces:
+        if not isinstance(piece, tuple):
+            return ScoredSlide(outcome=piece)
+        measured += piece
+    outcome = await attempt(score_slide_file, ScoreWork(plan=plan, measurements=tuple(measured)))
+    return ScoredSlide(outcome=outcome, plan=plan, measurements=tuple(measured))
 
 
-def _is_sidecar(held: Held) -> bool:
-    return held.file.name.lower().endswith(".toml")
+async def slide_pages(slides_scored: Sequence[ScoredSlide]) -> None:
+    """Draw the evidence of recorded slides, one after another; one not scored has none."""
+    for scored in slides_scored:
+        if scored.plan is None or not isinstance(scored.outcome, Analysed):
+            continue
+        for analysis in scored.outcome.analyses:
+            if isinstance(analysis, SlideAnalysis):
+                work = SlideFilesWork(plan=scored.plan, measurements=scored.measurements, analysis=analysis)
+                keep(analysis.run.run_id, await attempt(slide_evidence, work))
 
 
-def slide_work(slide: WorkFile, sidecar: WorkFile | None) -> SlideWork:
-    """Put together what child processes need to measure a slide."""
+@lab_task("absent slide pages")
+async def absent_slide_pages() -> None:
+    """Draw the evidence of slides that have none because drawing was cut short; they are measured again for it."""
+    laboratory = bench().laboratory
+    with laboratory.database.read() as reading:
+        runs = [
+            run
+            for run in current_runs(reading, assay=Assay.IHC)
+            if not has_evidence(laboratory.folder, run.run_id, QUALITY_PAGE)
+        ]
+    for run in runs:
+        with laboratory.database.read() as reading:
+            recorded = read_analysis(reading, analysis_id=run.analysis_id)
+        if not isinstance(recorded, SlideAnalysis) or recorded.role == SlideRole.HE:
+            continue
+        scored = await score(slide_work(recorded_files(run)))
+        if scored.plan is None:
+            keep(run.run_id, _refusal(scored.outcome))
+        else:
+            work = SlideFilesWork(plan=scored.plan, measurements=scored.measurements, analysis=recorded)
+            keep(run.run_id, await attempt(slide_evidence, work))
+
+
+def _refusal(outcome: Outcome | BiomarkersError) -> BiomarkersError:
+    if isinstance(outcome, BiomarkersError):
+        return outcome
+    assert not isinstance(outcome, Analysed), "a slide that is not measured now was measured when it was recorded"
+    return outcome.error
+
+
+def slide_work(files: Mapping[str, WorkFile]) -> SlideWork:
+    """Put together what child processes need to measure a slide, given its files by role."""
     laboratory = bench().laboratory
     return SlideWork(
         folder=laboratory.folder,
-        file=slide,
-        sidecar=sidecar,
+        file=files["instrument"],
+        sidecar=files.get("sidecar"),
+        annotation=files.get("annotation"),
+        signature=files.get("signature"),
         definition=laboratory.definition,
         specimens=steps.specimens(),
         computed_at=steps.now(),

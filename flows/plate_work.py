@@ -4,25 +4,37 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 
 from biomarkers.elisa.analysis import PlateAnalysis, analyse_plate, parameters
+from biomarkers.elisa.lots import KitLot
 from biomarkers.elisa.plate import PlateLayout, PlateMap, PlateRead, reads_by_plate
+from biomarkers.elisa.plate_inputs import plate_inputs
 from biomarkers.errors import BiomarkersError, Fault, SourceFileError
 from biomarkers.lab.folders import LabFolder
-from biomarkers.provenance import Input, Provenance, Source, canonical_json, content_digest, software_version
+from biomarkers.provenance import Provenance, Source, canonical_json, software_version
 from biomarkers.readers.plate_layouts import read_layout, read_plate_map
 from biomarkers.readers.plate_reads import read_plates
+from biomarkers.readers.reading_days import reading_day
 from biomarkers.results import Assay, run_identity
 from biomarkers.study.definition import StudyDefinition
-from flows.work import Analysis, Outcome, Specimens, WorkFile, at_fault, opened, outcome_of, raise_all
+from flows.work import Analysis, Outcome, Refused, Specimens, WorkFile, at_fault, opened, outcome_of, raise_all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlateWork:
-    """An export with its plate map."""
+    """An export with its plate map.
+
+    Attributes
+    ----------
+    lots
+        Certificates of kit lots as they stand.
+    masks_by_run
+        Wells a person has left out, with the reason of each.
+    """
 
     folder: LabFolder
     export: WorkFile
@@ -30,6 +42,8 @@ class PlateWork:
     definition: StudyDefinition
     specimens: Specimens
     computed_at: datetime
+    lots: tuple[KitLot, ...] = ()
+    masks_by_run: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def analyse_plate_file(work: PlateWork) -> Outcome:
@@ -106,6 +120,13 @@ def _layout(name: str, work: PlateWork) -> PlateLayout:
             where=f"File '{work.plate_map.name}', column 'layout'.",
             remedy=f"Use one of {known}, or put the layout into the folder plate_layouts.",
         )
+    state = path.stat()
+    return _read_once(path, state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=64)
+def _read_once(path: Path, _mtime_ns: int, _size: int) -> PlateLayout:
+    """Read a layout; all plates of a kit share it, until its file changes."""
     return read_layout(path)
 
 
@@ -131,27 +152,78 @@ def _plate(
 ) -> PlateAnalysis:
     named = {entry.analyte for entry in plate_map.entries if entry.analyte} or set(layout.analytes)
     analytes = {analyte.code: analyte for analyte in work.definition.analytes if analyte.code in named}
+    run_id = run_identity(Assay.ELISA, work.export.sha256, plate_id)
+    masks = work.masks_by_run.get(run_id, {})
     provenance = Provenance(
         sources=(
             Source(role="instrument", name=work.export.name, sha256=work.export.sha256),
             Source(role="plate_map", name=work.plate_map.name, sha256=work.plate_map.sha256),
         ),
-        inputs=(
-            Input(kind="layout", name=layout.name, sha256=layout.digest()),
-            *(
-                Input(kind="analyte", name=code, sha256=content_digest(analyte.model_dump(mode="json")))
-                for code, analyte in analytes.items()
-            ),
-        ),
+        inputs=plate_inputs(plate_map, layout, analytes=tuple(analytes.values()), lots=work.lots, masks=masks),
         software=software_version(),
         parameters=canonical_json(parameters(analytes)),
         computed_at=work.computed_at,
     )
     return analyse_plate(
-        reads,
+        # The laboratory knows the plate by the name its map gives it; several readers call every plate 'Plate1'.
+        tuple(_masked(replace(read, plate_id=plate_map.plate_id), masks) for read in reads),
         plate_map,
         layout,
         analytes=analytes,
-        run_id=run_identity(Assay.ELISA, work.export.sha256, plate_id),
+        run_id=run_id,
         provenance=provenance,
+        lots=work.lots,
+        read_on=reading_day(reads[0].acquired_at),
     )
+
+
+def _masked(read: PlateRead, masks: Mapping[str, str]) -> PlateRead:
+    """Leave out the wells a person has masked, with the reason of each."""
+    if not masks:
+        return read
+    wells = (
+        replace(well, flag="masked", mask_reason=masks[str(well.position)], is_mask_explained=True)
+        if str(well.position) in masks
+        else well
+        for well in read.wells
+    )
+    return replace(read, wells=tuple(wells))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlateBatch:
+    """Recorded plates to be analysed again in one go, so that what they share crosses to the child process once.
+
+    Attributes
+    ----------
+    shared
+        Everything but the files; its own export and map are those of the first.
+    files
+        Export and map of each.
+    recorded
+        Content of each run's current analysis by run, so that an equal one need not travel back.
+    """
+
+    shared: PlateWork
+    files: tuple[tuple[WorkFile, WorkFile], ...]
+    recorded: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unchanged:
+    """A file whose every run came out as it is on record."""
+
+    runs: int
+
+
+def analyse_plate_files(batch: PlateBatch) -> tuple[Outcome | Unchanged, ...]:
+    """Analyse recorded plates again; in the order given."""
+    works = (replace(batch.shared, export=export, plate_map=plate_map) for export, plate_map in batch.files)
+    return tuple(_unless_equal(analyse_plate_file(work), batch.recorded) for work in works)
+
+
+def _unless_equal(outcome: Outcome, recorded: Mapping[str, str]) -> Outcome | Unchanged:
+    if isinstance(outcome, Refused):
+        return outcome
+    equal = all(recorded.get(analysis.run.run_id) == analysis.run.analysis_id for analysis in outcome.analyses)
+    return Unchanged(runs=len(outcome.analyses)) if equal else outcome

@@ -78,11 +78,16 @@ def environment(folder: LabFolder) -> dict[str, str]:
 
 
 @contextmanager
-def prefect_server(folder: LabFolder, *, lasting: bool = False) -> Iterator[str]:
+def prefect_server(folder: LabFolder, *, shared: str = "") -> Iterator[str]:
     """Have a Prefect server for as long as the block runs; yields the URL of its API.
 
     A live server named in ``.prefect/server.json`` is used, whoever started it. Otherwise one is started in a process group of
     its own, so that a signal to the command does not reach it first. A passing server is stopped by the last command using it.
+
+    Parameters
+    ----------
+    shared
+        Address of the API of a server that several machines share; it is used as it is, and never started or stopped here.
 
     Raises
     ------
@@ -92,10 +97,15 @@ def prefect_server(folder: LabFolder, *, lasting: bool = False) -> Iterator[str]
     home = folder.orchestration
     home.mkdir(exist_ok=True)
     os.environ.update(environment(folder))
+    if shared:
+        _require_answer(shared)
+        os.environ["PREFECT_API_URL"] = shared
+        yield shared
+        return
     with (home / "users.lock").open("a") as users:
         with _exclusive(home / "start.lock"):
             fcntl.flock(users, fcntl.LOCK_SH)
-            announced = _live(home) or _start(folder, lasting=lasting)
+            announced = _live(home) or _start(folder, lasting=False)
         os.environ["PREFECT_API_URL"] = announced.url
         try:
             yield announced.url
@@ -103,6 +113,44 @@ def prefect_server(folder: LabFolder, *, lasting: bool = False) -> Iterator[str]
             with _exclusive(home / "start.lock"):
                 if _is_last(users):
                     _stop_passing(home)
+
+
+def lasting_server(folder: LabFolder, *, port: int) -> Announcement:
+    """Return the laboratory's live server, or start one that stays, with Prefect's own page, on the port if it is free.
+
+    Raises
+    ------
+    TemporarilyUnavailableError
+        No server answers in time.
+    """
+    home = folder.orchestration
+    home.mkdir(exist_ok=True)
+    with _exclusive(home / "start.lock"):
+        return _live(home) or _start(folder, lasting=True, port=port)
+
+
+def stop_lasting_server(folder: LabFolder) -> None:
+    """Stop the server that :func:`lasting_server` started, or what is left of it."""
+    home = folder.orchestration
+    with _exclusive(home / "start.lock"):
+        announced = Announcement.read(home / "server.json")
+        if announced is not None and announced.lasting:
+            _end_group(announced.pid)
+            (home / "server.json").unlink(missing_ok=True)
+
+
+def answers(url: str) -> bool:
+    """Whether a Prefect server answers at the URL of its API."""
+    return _answers(url, seconds=5.0)
+
+
+def _require_answer(url: str) -> None:
+    if not answers(url):
+        raise TemporarilyUnavailableError(
+            what="The Prefect server that several machines share does not answer.",
+            where=f"lab.toml, [orchestration] api_url = '{url}'.",
+            remedy="Start it, or correct the address; dropped files wait in their inboxes.",
+        )
 
 
 @contextmanager
@@ -131,10 +179,10 @@ def _live(home: Path) -> Announcement | None:
     return None
 
 
-def _start(folder: LabFolder, *, lasting: bool) -> Announcement:
+def _start(folder: LabFolder, *, lasting: bool, port: int = 0) -> Announcement:
     home = folder.orchestration
     _end_orphans(home)
-    port = _free_port()
+    port = _free_port(port)
     url = f"http://127.0.0.1:{port}/api"
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     if not lasting:
@@ -183,10 +231,19 @@ def _answers(url: str, *, seconds: float) -> bool:
         return False
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _free_port(wanted: int) -> int:
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            # A server that was just stopped leaves connections behind that block its port for a minute otherwise.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue  # somebody else has the wanted port
+            return int(probe.getsockname()[1])
+    raise TemporarilyUnavailableError(
+        what="No free port was found for the Prefect server.", where="127.0.0.1.", remedy="Try again in a moment."
+    )
 
 
 def _end_group(pid: int) -> None:

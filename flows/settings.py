@@ -6,11 +6,18 @@ stale, and the store's own ledger already makes every step safe to repeat.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
 from typing import ParamSpec, TypeVar, cast
 
-from prefect import flow, task
+import httpx
+from prefect import Flow, flow, task
+from prefect.artifacts import acreate_markdown_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.exceptions import PrefectException
 
 from biomarkers.errors import BiomarkersError
 
@@ -30,6 +37,22 @@ async def _may_pass(_task: object, _run: object, state: object) -> bool:
     return isinstance(error, BiomarkersError) and error.is_transient
 
 
+_WITHOUT_PREFECT: ContextVar[bool] = ContextVar("without_prefect", default=False)
+
+
+@contextmanager
+def without_prefect() -> Iterator[None]:
+    """Run flows and their stages within the block as the plain coroutines they are: the same composition, unobserved.
+
+    For proofs that repeat a sweep thousands of times; what a laboratory runs is always observed.
+    """
+    token = _WITHOUT_PREFECT.set(True)
+    try:
+        yield
+    finally:
+        _WITHOUT_PREFECT.reset(token)
+
+
 def lab_task(name: str) -> Callable[[Callable[P, Awaitable[R]]], Callable[P, Awaitable[R]]]:
     """Make a coroutine a stage of a flow."""
 
@@ -43,7 +66,7 @@ def lab_task(name: str) -> Callable[[Callable[P, Awaitable[R]]], Callable[P, Awa
             retry_condition_fn=_may_pass,
             log_prints=False,
         )(function)
-        return cast("Callable[P, Awaitable[R]]", made)
+        return _either(function, cast("Callable[P, Awaitable[R]]", made))
 
     return decorate
 
@@ -53,6 +76,32 @@ def lab_flow(name: str) -> Callable[[Callable[P, Coroutine[None, None, R]]], Cal
 
     def decorate(function: Callable[P, Coroutine[None, None, R]]) -> Callable[P, Coroutine[None, None, R]]:
         made = flow(name=name, persist_result=False, validate_parameters=False, log_prints=False)(function)
-        return cast("Callable[P, Coroutine[None, None, R]]", made)
+        either = _either(function, cast("Callable[P, Awaitable[R]]", made))
+        return cast("Callable[P, Coroutine[None, None, R]]", either)
 
     return decorate
+
+
+def _either(plain: Callable[P, Awaitable[R]], observed: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
+    @wraps(plain)
+    async def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        return await (plain if _WITHOUT_PREFECT.get() else observed)(*args, **kwargs)
+
+    return run
+
+
+def deployable_flow(name: str) -> Callable[[Callable[P, Coroutine[None, None, None]]], Flow[P, Coroutine[None, None, None]]]:
+    """Make a coroutine a flow that Prefect can start by itself, in a process of its own."""
+
+    def decorate(function: Callable[P, Coroutine[None, None, None]]) -> Flow[P, Coroutine[None, None, None]]:
+        return flow(name=name, persist_result=False, log_prints=False)(function)
+
+    return decorate
+
+
+async def published(key: str, markdown: str) -> None:
+    """Show a text on Prefect's own page, as far as that can be reached; it is no record, so its absence harms nothing."""
+    if _WITHOUT_PREFECT.get():
+        return
+    with contextlib.suppress(httpx.HTTPError, PrefectException):
+        await acreate_markdown_artifact(key=key.lower(), markdown=markdown)

@@ -2,55 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from biomarkers.errors import BiomarkersError, IdentifierError
-from biomarkers.ihc.analysis import TileMeasurement, measure_tiles, parameters, score_slide
-from biomarkers.ihc.calibration import SlideCalibration, TileTask, calibrate_slide, tile_tasks
+from biomarkers.errors import BiomarkersError, Fault, IdentifierError, SourceFileError, StudyDefinitionError
+from biomarkers.ihc.analysis import SlideAnalysis, StudyScore, TileMeasurement, measure_tiles, parameters, score_slide
+from biomarkers.ihc.batches import judge_negative_control, judge_positive_control
+from biomarkers.ihc.calibration import SlideCalibration, TileTask, calibrate_slide, coarse_picture, tile_tasks
 from biomarkers.ihc.protocol import StainProtocol
-from biomarkers.ihc.slide import SlideImage
+from biomarkers.ihc.regions import Annotation
+from biomarkers.ihc.slide import SlideImage, working_scale
+from biomarkers.ihc.stains import find_white_point
 from biomarkers.lab.folders import LabFolder
 from biomarkers.provenance import Input, Provenance, Source, canonical_json, content_digest, software_version
+from biomarkers.readers.annotations import read_annotations
 from biomarkers.readers.declarations import read_declaration
 from biomarkers.readers.slides import open_slide
 from biomarkers.readers.stain_protocols import packaged_protocol
-from biomarkers.results import Assay, run_identity
+from biomarkers.reports.slide_files import slide_files
+from biomarkers.results import Assay, Run, run_identity
 from biomarkers.study.definition import StudyDefinition
-from biomarkers.study.identifiers import SlideName, slide_from_name
-from biomarkers.study.tissue import StainReference
+from biomarkers.study.slides import SlideIdentity, SlideSidecar, slide_of
+from biomarkers.study.tissue import SlideRole, StainReference
 from flows.work import Analysed, Analysis, Refused, Specimens, WorkFile, at_fault, opened, outcome_of, raise_all
 
-
-class SlideSidecar(BaseModel):
-    """What a sidecar beside a slide may say."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    accession_id: str | None = None
-    stain: str | None = None
-    pixel_size_um: float | None = Field(default=None, gt=0)
+HE_OVERVIEW_UM = 8.0
+"""Pixels from which the white of a section that is kept and not scored is taken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlideWork:
-    """A slide, with the sidecar beside it where there is one."""
+    """A slide with what lies beside it.
+
+    Attributes
+    ----------
+    sidecar
+        What it says of the slide.
+    annotation
+        Regions drawn on it.
+    signature
+        By which somebody answers for the annotation; kept as a source, and not read again.
+    """
 
     folder: LabFolder
     file: WorkFile
-    sidecar: WorkFile | None
     definition: StudyDefinition
     specimens: Specimens
     computed_at: datetime
+    sidecar: WorkFile | None = None
+    annotation: WorkFile | None = None
+    signature: WorkFile | None = None
 
     @property
     def files(self) -> tuple[WorkFile, ...]:
-        """The slide and its sidecar."""
-        return (self.file,) if self.sidecar is None else (self.file, self.sidecar)
+        """The files that are read, the slide first."""
+        return tuple(file for file in (self.file, self.sidecar, self.annotation) if file is not None)
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Every file the results come from, with its role."""
+        by_role = {
+            "instrument": self.file,
+            "sidecar": self.sidecar,
+            "annotation": self.annotation,
+            "signature": self.signature,
+        }
+        return tuple(
+            Source(role=role, name=file.name, sha256=file.sha256) for role, file in by_role.items() if file is not None
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -58,12 +80,13 @@ class SlidePlan:
     """A slide looked at as a whole, with the tiles to be measured."""
 
     work: SlideWork
-    accession_id: str
+    identity: SlideIdentity
     reference: StainReference
     protocol: StainProtocol
     pixel_size_um: float | None
     calibration: SlideCalibration
     tasks: tuple[TileTask, ...]
+    annotations: tuple[Annotation, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -82,62 +105,121 @@ class ScoreWork:
     measurements: tuple[TileMeasurement, ...]
 
 
-def plan_slide(work: SlideWork) -> SlidePlan | Refused:
-    """Find whose section this is and how it was stained, and what is to be measured."""
+def plan_slide(work: SlideWork) -> SlidePlan | Analysed | Refused:
+    """Find what the slide is and how it was stained, and what is to be measured; a section not scored is done with that."""
     plans: list[SlidePlan] = []
 
-    def plan() -> tuple[()]:
-        plans.append(_plan(work))
-        return ()
+    def plan() -> tuple[Analysis, ...]:
+        planned = _plan(work)
+        if isinstance(planned, SlidePlan):
+            plans.append(planned)
+            return ()
+        return (planned,)
 
     outcome = outcome_of(plan)
-    return outcome if isinstance(outcome, Refused) else plans[0]
+    return plans[0] if plans else outcome
 
 
-def _plan(work: SlideWork) -> SlidePlan:
+def _plan(work: SlideWork) -> SlidePlan | SlideAnalysis:
     name = work.file.name
     with opened(work.folder, *work.files) as place:
         sidecar = SlideSidecar()
         if work.sidecar is not None:
             with at_fault(work.sidecar.name):
-                sidecar = read_declaration(place / work.sidecar.name, SlideSidecar)
+                sidecar = read_sidecar(place / work.sidecar.name)
         with at_fault(name):
-            identity = _identity(work, sidecar)
-            reference = work.definition.stain(identity.stain)
-            if reference is None:
-                known = ", ".join(stain.code for stain in work.definition.stains)
-                raise IdentifierError(
-                    what=f"Stain '{identity.stain}' is not declared in study.toml.",
-                    where=f"File '{name}'.",
-                    remedy=f"Use one of {known} in the file's name, or declare the stain.",
-                )
-            raise_all(work.specimens.check(identity.accession_id, reference.materials, f"File '{name}'."))
+            identity = slide_of(name, work.definition.identifiers, sidecar)
+            if identity.role is SlideRole.HE:
+                raise_all(_accession_faults(work, identity))
+                with open_slide(place / name, pixel_size_um=sidecar.pixel_size_um) as slide:
+                    return _kept(work, identity, slide)
+            reference = _reference(work, identity)
+            if identity.role is SlideRole.SPECIMEN:
+                raise_all(work.specimens.check(identity.accession_id, reference.materials, f"File '{name}'."))
             protocol = packaged_protocol(reference.protocol)
             with open_slide(place / name, pixel_size_um=sidecar.pixel_size_um) as slide:
+                size = slide.levels[0].width, slide.levels[0].height
                 calibration = calibrate_slide(slide, protocol)
+        annotations: tuple[Annotation, ...] = ()
+        if work.annotation is not None:
+            with at_fault(work.annotation.name):
+                annotations = read_annotations(place / work.annotation.name, width=size[0], height=size[1])
     return SlidePlan(
         work=work,
-        accession_id=identity.accession_id,
+        identity=identity,
         reference=reference,
         protocol=protocol,
         pixel_size_um=sidecar.pixel_size_um,
         calibration=calibration,
         tasks=tile_tasks(calibration, protocol),
+        annotations=annotations,
     )
 
 
-def _identity(work: SlideWork, sidecar: SlideSidecar) -> SlideName:
-    if sidecar.accession_id and sidecar.stain:
-        return SlideName(accession_id=sidecar.accession_id, stain=sidecar.stain)
-    named = slide_from_name(work.definition.identifiers, work.file.name)
-    for said, by_name in ((sidecar.accession_id, named.accession_id), (sidecar.stain, named.stain)):
-        if said and said.casefold() != by_name.casefold():
-            raise IdentifierError(
-                what=f"The sidecar says '{said}', the file's name says '{by_name}'.",
-                where=f"File '{work.file.name}'.",
-                remedy="Find out which is right and correct the other.",
-            )
-    return named
+def read_sidecar(path: Path) -> SlideSidecar:
+    """Read a slide's sidecar.
+
+    Raises
+    ------
+    SourceFileError
+        With all that is wrong at once.
+    """
+    try:
+        return read_declaration(path, SlideSidecar)
+    except StudyDefinitionError as error:
+        raise SourceFileError.gathered(error.faults) from error
+
+
+def _reference(work: SlideWork, identity: SlideIdentity) -> StainReference:
+    reference = work.definition.stain(identity.stain)
+    if reference is None:
+        known = ", ".join(stain.code for stain in work.definition.stains)
+        raise IdentifierError(
+            what=f"Stain '{identity.stain}' is not declared in study.toml.",
+            where=f"File '{work.file.name}'.",
+            remedy=f"Use one of {known} in the file's name, or declare the stain.",
+        )
+    return reference
+
+
+def _accession_faults(work: SlideWork, identity: SlideIdentity) -> Iterator[Fault]:
+    """Find what speaks against a section that is kept and not scored; one that names no specimen belongs to nobody."""
+    known = work.specimens.material_by_accession.get(identity.accession_id)
+    if identity.accession_id:
+        yield from work.specimens.check(identity.accession_id, () if known is None else (known,), f"File '{work.file.name}'.")
+
+
+def _kept(work: SlideWork, identity: SlideIdentity, slide: SlideImage) -> SlideAnalysis:
+    """Record a section that is not scored."""
+    scale = working_scale(slide, target_um=HE_OVERVIEW_UM, assumed_pixel_size_um=HE_OVERVIEW_UM)
+    white = find_white_point(coarse_picture(slide, scale, 1))
+    return SlideAnalysis(
+        run=Run(
+            run_id=run_identity(Assay.IHC, work.file.sha256),
+            assay=Assay.IHC,
+            name=slide.name,
+            acquired_at=slide.acquired_at,
+            findings=slide.findings,
+            results=(),
+            provenance=Provenance(
+                sources=work.sources,
+                inputs=(_role_input(identity),),
+                software=software_version(),
+                parameters=canonical_json({"overview_pixel_um": HE_OVERVIEW_UM}),
+                computed_at=work.computed_at,
+            ),
+        ),
+        stain=identity.stain,
+        pixel_size_um=slide.pixel_size_um,
+        stain_vectors={},
+        white_point=white.rgb,
+        scores=(),
+        role=identity.role,
+    )
+
+
+def _role_input(identity: SlideIdentity) -> Input:
+    return Input(kind="role", name=identity.role, sha256=content_digest([identity.role, identity.accession_id]))
 
 
 def tile_works(plan: SlidePlan, tiles_a_work: int) -> tuple[TileWork, ...]:
@@ -167,20 +249,20 @@ def measure_slide_tiles(work: TileWork) -> tuple[TileMeasurement, ...] | Refused
 
 
 def score_slide_file(work: ScoreWork) -> Analysed | Refused:
-    """Join the tiles of a slide into its scores."""
+    """Join the tiles of a slide into its scores; a control slide is judged, and reports none."""
     plan = work.plan
-    sources = [Source(role="instrument", name=plan.work.file.name, sha256=plan.work.file.sha256)]
-    if plan.work.sidecar is not None:
-        sources.append(Source(role="sidecar", name=plan.work.sidecar.name, sha256=plan.work.sidecar.sha256))
+    role = plan.identity.role
+    scores: tuple[StudyScore, ...] = plan.reference.scores if role is SlideRole.SPECIMEN else ()
     provenance = Provenance(
-        sources=tuple(sources),
+        sources=plan.work.sources,
         inputs=(
             Input(
                 kind="stain_protocol",
                 name=plan.protocol.stain,
                 sha256=content_digest(plan.protocol.model_dump(mode="json")),
             ),
-            Input(kind="scores", name=plan.reference.code, sha256=content_digest(list(plan.reference.scores))),
+            Input(kind="scores", name=plan.reference.code, sha256=content_digest(list(scores))),
+            *(() if role is SlideRole.SPECIMEN else (_role_input(plan.identity),)),
         ),
         software=software_version(),
         parameters=canonical_json(parameters(plan.protocol)),
@@ -188,17 +270,49 @@ def score_slide_file(work: ScoreWork) -> Analysed | Refused:
     )
 
     def scored() -> tuple[Analysis, ...]:
-        with at_fault(plan.work.file.name):
-            return (
-                score_slide(
-                    work.measurements,
-                    plan.calibration,
-                    plan.protocol,
-                    scores=plan.reference.scores,
-                    accession_id=plan.accession_id,
-                    run_id=run_identity(Assay.IHC, plan.work.file.sha256),
-                    provenance=provenance,
-                ),
+        with at_fault(*(file.name for file in (plan.work.file, plan.work.annotation) if file is not None)):
+            analysis = score_slide(
+                work.measurements,
+                plan.calibration,
+                plan.protocol,
+                scores=scores,
+                accession_id=plan.identity.accession_id,
+                run_id=run_identity(Assay.IHC, plan.work.file.sha256),
+                provenance=provenance,
+                annotations=plan.annotations,
             )
+            return (_judged(analysis, plan),)
 
     return outcome_of(scored)
+
+
+def _judged(analysis: SlideAnalysis, plan: SlidePlan) -> SlideAnalysis:
+    """Say of a control slide what it shows."""
+    judges = {SlideRole.POSITIVE_CONTROL: judge_positive_control, SlideRole.NEGATIVE_CONTROL: judge_negative_control}
+    judge = judges.get(plan.identity.role)
+    if judge is None:
+        return analysis
+    verdict = judge(analysis, plan.protocol.controls)
+    run = replace(analysis.run, findings=(*analysis.run.findings, *verdict.findings))
+    return replace(analysis, run=run, role=plan.identity.role)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SlideFilesWork:
+    """A recorded slide with what was measured on it."""
+
+    plan: SlidePlan
+    measurements: tuple[TileMeasurement, ...]
+    analysis: SlideAnalysis
+
+
+def slide_evidence(work: SlideFilesWork) -> Mapping[str, bytes]:
+    """Draw a slide's evidence, in a child process that opens the slide once more: page, cells, overlays."""
+    plan = work.plan
+    with (
+        opened(plan.work.folder, plan.work.file) as place,
+        open_slide(place / plan.work.file.name, pixel_size_um=plan.pixel_size_um) as slide,
+    ):
+        return slide_files(
+            work.analysis, slide, plan.calibration, plan.protocol, work.measurements, annotations=plan.annotations
+        )

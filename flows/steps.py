@@ -153,7 +153,7 @@ def finished(
             )
     for one in held:
         _put_away(_job(one.job.id))
-        at.count(one.file, state, reason or Reason())
+        at.count(one.file, state, reason or Reason(), sha256=one.sha256)
 
 
 def seen(one: Held, what: str) -> None:
@@ -171,7 +171,7 @@ def waiting(one: Held, error: BiomarkersError) -> None:
     at = bench()
     with at.laboratory.database.write() as transaction:
         jobs.wait(transaction, job_id=one.job.id, owner=at.owner, reason=Reason.of(error), sha256=one.sha256)
-    at.count(one.file, JobState.WAITING, Reason.of(error))
+    at.count(one.file, JobState.WAITING, Reason.of(error), sha256=one.sha256)
 
 
 def _job(job_id: int) -> Job:
@@ -293,13 +293,30 @@ class _Keeper:
                         jobs.extend(transaction, job_id=job_id, owner=self._at.owner, now=utc_now(), lease=LEASE)
 
 
-def settle(held: Sequence[Held], outcome: Outcome | BiomarkersError, *, reason: str) -> tuple[Analysis, ...]:
+def settle(
+    held: Sequence[Held],
+    outcome: Outcome | BiomarkersError,
+    *,
+    reason: str,
+    also: Callable[[Transaction], None] | None = None,
+) -> tuple[Analysis, ...]:
     """Commit an outcome: results and files together, or quarantine for the files at fault and waiting for the others.
 
     Returns the analyses now on record, so that their evidence can be made.
+
+    Parameters
+    ----------
+    also
+        What else is written in the transaction of the results, after them.
     """
     if isinstance(outcome, Analysed):
-        finished(held, JobState.RECORDED, write=lambda transaction: _record(transaction, outcome, reason))
+
+        def write(transaction: Transaction) -> None:
+            _record(transaction, outcome, reason)
+            if also is not None:
+                also(transaction)
+
+        finished(held, JobState.RECORDED, write=write)
         return outcome.analyses
     for one_file in held:
         if isinstance(outcome, ProgramFaultError):

@@ -10,32 +10,42 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from biomarkers.elisa.lots import KitLot
 from biomarkers.errors import BiomarkersError, SourceFileError
 from biomarkers.lab.archive import named
 from biomarkers.lab.inbox import DroppedFile
 from biomarkers.provenance import utc_now
-from biomarkers.readers.study_files import read_roster, read_specimens, read_visits
-from biomarkers.store.database import Transaction
+from biomarkers.readers.haematology import read_haematology
+from biomarkers.readers.pathology import read_pathology
+from biomarkers.readers.study_files import read_lots, read_roster, read_specimens, read_visits
+from biomarkers.store.database import Reading, Transaction
 from biomarkers.store.jobs import JobState
 from biomarkers.store.study_lists import (
     ListKind,
     current_digest,
+    current_haematology,
+    current_lots,
+    current_pathology,
     current_roster,
+    record_haematology,
+    record_lots,
+    record_pathology,
     record_roster,
     record_specimens,
     record_visits,
 )
+from biomarkers.study.cellular import HaematologyCount
 from biomarkers.study.definition import StudyDefinition
-from biomarkers.study.roster import Roster
+from biomarkers.study.pathology import PathologyReading
 from flows import steps
 from flows.bench import bench
 from flows.settings import lab_task
 from flows.steps import Held
 
-LIST_NAMES = re.compile(r"(roster|specimens|visits)(?:[ ._~-].*)?\.csv", re.IGNORECASE)
+LIST_NAMES = re.compile(r"(roster|specimens|visits|lots|haematology|pathology)(?:[ ._~-].*)?\.csv", re.IGNORECASE)
 """``roster.csv``, or with a date or a suffix: ``roster-2025-03-01.csv``."""
 
-ORDER = (ListKind.ROSTER, ListKind.SPECIMENS, ListKind.VISITS)
+ORDER = tuple(ListKind)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,15 +102,16 @@ def _read(held: Held) -> _List | None:
         raise SourceFileError(
             what="This is none of the study's lists.",
             where=f"File '{name}'.",
-            remedy="Name it roster.csv, specimens.csv or visits.csv; instrument files go into the inbox of their assay.",
+            remedy="Name it roster.csv, specimens.csv, visits.csv, lots.csv, haematology.csv or pathology.csv; instrument "
+            "files go into their own inbox.",
         )
     with laboratory.database.read() as reading:
         if current_digest(reading, kind=kind) == held.sha256:
             return None
-        roster = current_roster(reading)
+        recorded = _IDS[kind](reading)
     with named(laboratory.folder, steps.place_name(), {name: held.sha256}) as place:
         found = _READERS[kind](place / name, laboratory.definition, held.sha256)
-    vanished = sorted(_IDS[kind](roster) - found.ids)
+    vanished = sorted(recorded - found.ids)
     if vanished:
         shown = ", ".join(f"'{lost}'" for lost in vanished[:10]) + (", ..." if len(vanished) > 10 else "")
         raise SourceFileError(
@@ -135,10 +146,56 @@ def _visits(path: Path, definition: StudyDefinition, sha256: str) -> _List:
     )
 
 
-_READERS = {ListKind.ROSTER: _roster, ListKind.SPECIMENS: _specimens, ListKind.VISITS: _visits}
+def _lots(path: Path, definition: StudyDefinition, sha256: str) -> _List:
+    lots = read_lots(path, definition)
+    return _List(
+        ids=_lot_ids(lots),
+        record=lambda transaction: record_lots(transaction, lots=lots, sha256=sha256, recorded_at=utc_now()),
+    )
 
-_IDS: dict[ListKind, Callable[[Roster], frozenset[str]]] = {
-    ListKind.ROSTER: lambda roster: frozenset(roster.subjects),
-    ListKind.SPECIMENS: lambda roster: frozenset(roster.specimens),
-    ListKind.VISITS: lambda roster: frozenset(f"{subject} {visit}" for subject, visit in roster.visits),
+
+def _lot_ids(lots: Sequence[KitLot]) -> frozenset[str]:
+    return frozenset(f"{lot.analyte} {lot.kit_lot} {slot}" for lot in lots for slot in (*lot.calibrators, *lot.controls))
+
+
+def _haematology(path: Path, definition: StudyDefinition, sha256: str) -> _List:
+    counts = read_haematology(path, definition)
+    return _List(
+        ids=_count_ids(counts),
+        record=lambda transaction: record_haematology(transaction, counts=counts, sha256=sha256, recorded_at=utc_now()),
+    )
+
+
+def _count_ids(counts: Sequence[HaematologyCount]) -> frozenset[str]:
+    return frozenset(one.accession_id or f"{one.subject_id} {one.day}" for one in counts)
+
+
+def _pathology(path: Path, definition: StudyDefinition, sha256: str) -> _List:
+    readings = read_pathology(path, definition)
+    return _List(
+        ids=_reading_ids(readings),
+        record=lambda transaction: record_pathology(transaction, readings=readings, sha256=sha256, recorded_at=utc_now()),
+    )
+
+
+def _reading_ids(readings: Sequence[PathologyReading]) -> frozenset[str]:
+    return frozenset(f"{one.accession_id} {one.reader}" for one in readings)
+
+
+_READERS = {
+    ListKind.ROSTER: _roster,
+    ListKind.SPECIMENS: _specimens,
+    ListKind.VISITS: _visits,
+    ListKind.LOTS: _lots,
+    ListKind.HAEMATOLOGY: _haematology,
+    ListKind.PATHOLOGY: _pathology,
+}
+
+_IDS: dict[ListKind, Callable[[Reading], frozenset[str]]] = {
+    ListKind.ROSTER: lambda reading: frozenset(current_roster(reading).subjects),
+    ListKind.SPECIMENS: lambda reading: frozenset(current_roster(reading).specimens),
+    ListKind.VISITS: lambda reading: frozenset(f"{subject} {visit}" for subject, visit in current_roster(reading).visits),
+    ListKind.LOTS: lambda reading: _lot_ids(current_lots(reading)),
+    ListKind.HAEMATOLOGY: lambda reading: _count_ids(current_haematology(reading)),
+    ListKind.PATHOLOGY: lambda reading: _reading_ids(current_pathology(reading)),
 }

@@ -1,4 +1,4 @@
-"""One flow run a sweep: study files first, then settled files to their stages.
+"""One flow run a sweep: study files first, then settled files to their stages, then what needs the whole set.
 
 A table of contents: each file's life is composed in the module of its kind.
 """
@@ -19,7 +19,9 @@ from flows import steps
 from flows.bench import Bench, SweepReport, bench
 from flows.cytometry import acquisitions
 from flows.elisa import plates
-from flows.ihc import slides
+from flows.evidence import absent_plate_pages
+from flows.ihc import absent_slide_pages, slides
+from flows.second_steps import second_steps
 from flows.settings import lab_flow, lab_task
 from flows.study import study_files
 
@@ -38,6 +40,11 @@ async def mended() -> None:
 
 @lab_flow("sweep")
 async def _sweep(files: Sequence[DroppedFile]) -> None:
+    await sweep_stages(files)
+
+
+async def sweep_stages(files: Sequence[DroppedFile]) -> None:
+    """Take files through the stages of a sweep, within the flow run that calls."""
     await mended()
     lists = [file for file in files if file.kind == STUDY_INBOX]
     if lists and await study_files(lists):
@@ -46,6 +53,9 @@ async def _sweep(files: Sequence[DroppedFile]) -> None:
         groups = by_stem(file for file in files if file.kind == kind)
         for chunk in _chunks(groups.values()):
             await stage(chunk)
+    await second_steps("")
+    await absent_plate_pages()
+    await absent_slide_pages()
 
 
 def run_sweep(at: Bench, files: Iterable[DroppedFile]) -> SweepReport:

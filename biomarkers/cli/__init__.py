@@ -11,7 +11,23 @@ from typing import NoReturn
 
 import typer
 
-from biomarkers.cli import arms, audit, cytometry, elisa, ihc, lab, study, table
+from biomarkers.cli import (
+    arms,
+    audit,
+    cytometry,
+    elisa,
+    export,
+    figures,
+    ihc,
+    keeping,
+    lab,
+    plate_decisions,
+    release,
+    serve,
+    study,
+    table,
+    worklist,
+)
 from biomarkers.errors import BiomarkersError
 
 NEEDS_A_PERSON = 1
@@ -27,8 +43,15 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 lab.add_to(app)
+keeping.add_to(app)
+plate_decisions.add_to(app)
+serve.add_to(app)
 study.add_to(app)
 table.add_to(app)
+worklist.add_to(app)
+figures.add_to(app)
+export.add_to(app)
+release.add_to(app)
 app.add_typer(arms.app, name="arms")
 app.add_typer(audit.app, name="audit")
 app.add_typer(elisa.app, name="elisa")

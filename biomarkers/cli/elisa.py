@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from biomarkers.cli.assay_performance import performance
 from biomarkers.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from biomarkers.results import Finding
 
 app = typer.Typer(no_args_is_help=True, help="Plate-reader exports and calibration curves.")
+app.command("performance")(performance)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
@@ -79,6 +81,14 @@ def fit(
     model: Annotated[Model, typer.Option(help="Shape of the curve.")] = Model.FOUR_PL,
     weights: Annotated[Weighting, typer.Option(help="What multiplies the squared residuals.")] = Weighting.FITTED,
     replicates: Annotated[Replicates, typer.Option(help="Fit single wells, or the mean of each level.")] = Replicates.WELLS,
+    robust: Annotated[bool, typer.Option("--robust", help="Do not let single outlying calibrators pull the curve.")] = False,
+    variance_power: Annotated[
+        float, typer.Option(min=0.0, max=4.0, help="Power of the response with which the variance grows, for 'fitted'.")
+    ] = 2.0,
+    noise_crossover: Annotated[
+        float | None,
+        typer.Option(help="Response at which constant and growing noise are equal; left out, the points decide.", min=1e-12),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Fit one calibration curve and read the unknowns off it; a row without concentration is an unknown."""
@@ -99,6 +109,13 @@ def fit(
         model=model.value,
         weights=weights.value,
         replicates=replicates.value,
+        variance_power=variance_power,
+        robust=robust,
+        noise_crossover=noise_crossover,
+        replicate_responses=[
+            [one.response for one in of_name if one.response is not None and not one.flag]
+            for of_name in _unknown_points(read_in)
+        ],
         where=f"File '{points.name}'.",
     )
     unknowns = [_unknown(curve, replicates_of) for replicates_of in _unknown_points(read_in)]

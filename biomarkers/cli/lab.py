@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -14,7 +14,7 @@ from biomarkers.cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
     from biomarkers.laboratory import Laboratory, LabStatus
-    from flows.bench import Progress, SweepReport
+    from flows.bench import Bench, Progress, SweepReport
     from flows.recompute import RecomputeReport
 
 
@@ -59,7 +59,7 @@ def ingest(
     from biomarkers.laboratory import open_lab
 
     with open_lab(lab) as laboratory:
-        _require_in_inbox(laboratory, files or [])
+        require_in_inbox(laboratory, files or [])
         report = sweep_once(laboratory, files or [])
     if as_json:
         print_json(
@@ -79,14 +79,15 @@ def ingest(
             }
         )
     else:
-        _print_report(report)
+        print_report(report)
     if report.faults:
         raise typer.Exit(3)
     if any(file.state == "quarantined" for file in report.files):
         raise typer.Exit(1)
 
 
-def _require_in_inbox(laboratory: Laboratory, files: list[Path]) -> None:
+def require_in_inbox(laboratory: Laboratory, files: list[Path]) -> None:
+    """Refuse files that lie in none of the laboratory's inboxes."""
     inbox = (laboratory.folder.root / "inbox").resolve()
     outside = [str(file) for file in files if inbox not in file.resolve().parents]
     if outside:
@@ -99,17 +100,28 @@ def sweep_once(laboratory: Laboratory, files: list[Path]) -> SweepReport:
     """Run one sweep with a progress bar; starts a Prefect server where none runs."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from flows.bench import at_bench
-    from flows.server import prefect_server
     from flows.watching import settled_files
 
-    with _progress() as show, ThreadPoolExecutor(1) as aside:
+    with ThreadPoolExecutor(1) as aside:
         settling = aside.submit(settled_files, laboratory, files)
-        with at_bench(laboratory, show) as bench, prefect_server(laboratory.folder):
-            # Prefect reads its settings from the environment when it is imported, which the server has set by now.
+        with working_bench(laboratory) as bench:
             from flows.sweep import run_sweep
 
             return run_sweep(bench, settling.result())
+
+
+@contextmanager
+def working_bench(laboratory: Laboratory) -> Iterator[Bench]:
+    """Set up a bench with a progress bar, and a Prefect server where none runs.
+
+    Prefect reads its settings from the environment when it is imported: flows may be imported within the block, not before.
+    """
+    from flows.bench import at_bench
+    from flows.server import prefect_server
+
+    shared = laboratory.settings.orchestration.api_url
+    with _progress() as show, at_bench(laboratory, show) as bench, prefect_server(laboratory.folder, shared=shared):
+        yield bench
 
 
 @contextmanager
@@ -129,7 +141,8 @@ def _progress() -> Iterator[Progress]:
         yield show
 
 
-def _print_report(report: SweepReport) -> None:
+def print_report(report: SweepReport) -> None:
+    """Print what became of the files of a sweep."""
     for file in report.files:
         if file.state in {"quarantined", "waiting"}:
             typer.echo(f"{file.state:12} {file.assay}/{file.name}: {file.reason.what} {file.reason.where} {file.reason.remedy}")
@@ -153,24 +166,29 @@ def recompute(
     with open_lab(lab) as laboratory:
         report = recompute_once(laboratory, reason.strip())
     if as_json:
-        print_json({"changed": report.changed, "unchanged": report.unchanged, "failed": list(report.failed)})
+        print_json(
+            {
+                "changed": report.changed,
+                "unchanged": report.unchanged,
+                "derived": report.derived,
+                "failed": list(report.failed),
+            }
+        )
     else:
         typer.echo(f"{report.changed} runs have new results, {report.unchanged} came out the same.")
+        typer.echo(f"{report.derived} derived runs changed.")
         for failed in report.failed:
             typer.echo(f"kept as it was: {failed}")
     if report.failed:
         raise typer.Exit(1)
 
 
-def recompute_once(laboratory: Laboratory, reason: str) -> RecomputeReport:
-    """Compute every run again with a progress bar; starts a Prefect server where none runs."""
-    from flows.bench import at_bench
-    from flows.server import prefect_server
-
-    with _progress() as show, at_bench(laboratory, show) as bench, prefect_server(laboratory.folder):
+def recompute_once(laboratory: Laboratory, reason: str, *, only: Collection[str] = ()) -> RecomputeReport:
+    """Compute every run again, or only some, with a progress bar; starts a Prefect server where none runs."""
+    with working_bench(laboratory) as bench:
         from flows.recompute import run_recompute
 
-        return run_recompute(bench, reason=reason)
+        return run_recompute(bench, reason=reason, only=only)
 
 
 def dispose(
@@ -205,6 +223,12 @@ def status(
     print_table(["state", "assay", "file", "what happened", "what to do"], rows, title="Files")
     needed = [(due.subject_id, due.visit, due.assay, due.status) for due in found.due if due.status in {"missing", "pending"}]
     print_table(["subject", "visit", "assay", "status"], needed, title="\nDue and not there")
+    if found.stale:
+        print_table(
+            ["assay", "run", "why"],
+            [(run.assay, run.name, run.why) for run in found.stale],
+            title="\nMade from what no longer stands; 'biomarkers recompute' renews them",
+        )
     for specimen in found.waiting_specimens:
         typer.echo(f"Specimen waits for a person: {specimen}")
 
@@ -228,6 +252,7 @@ def _status_document(found: LabStatus) -> dict[str, list[dict[str, str | None]]]
             {"subject_id": due.subject_id, "visit": due.visit, "assay": due.assay, "status": due.status} for due in found.due
         ],
         "waiting_specimens": [{"what": specimen} for specimen in found.waiting_specimens],
+        "stale": [{"run_id": run.run_id, "name": run.name, "assay": run.assay, "why": run.why} for run in found.stale],
     }
 
 

@@ -12,16 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from biomarkers.cytometry.quality_limits import QualityLimits
 from biomarkers.results import Finding, Severity
-
-MARGIN_PERCENT = 5.0
-"""Events on a detector's upper margin above which it is flagged; a common laboratory limit, to be confirmed by each site."""
-
-FEWEST_EVENTS = 1000
-"""Events below which an acquisition is flagged: at 1000 a population of 5 % rests on 50 events, the usual least to quantify."""
-
-GAP_PERCENT = 10.0
-"""Share of the acquisition time without a single event above which the flow is said to have stopped."""
 
 TIME_BINS = 50
 """Slices of the acquisition time; with a thousand events an empty slice cannot be chance (twenty are expected in each)."""
@@ -103,12 +95,19 @@ class Acquisition:
         return next((i for i, channel in enumerate(self.channels) if channel.detector.casefold() == wanted), None)
 
 
-def quality_findings(acquisition: Acquisition) -> tuple[Finding, ...]:
-    """Judge the events before gating: how many, how many at the margin, whether time runs and the flow never stops."""
+def quality_findings(acquisition: Acquisition, limits: QualityLimits | None = None) -> tuple[Finding, ...]:
+    """Judge the events before gating: how many, how many at the margin, whether time runs and the flow never stops.
+
+    Parameters
+    ----------
+    limits
+        The panel's own; without them the defaults.
+    """
+    applied = limits or QualityLimits()
     return (
-        *_count_findings(acquisition),
-        *_margin_findings(acquisition),
-        *_time_findings(acquisition),
+        *_count_findings(acquisition, applied),
+        *_margin_findings(acquisition, applied),
+        *_time_findings(acquisition, applied),
     )
 
 
@@ -117,20 +116,20 @@ def is_time(channel: Channel) -> bool:
     return channel.detector.casefold() == "time"
 
 
-def _count_findings(acquisition: Acquisition) -> Iterator[Finding]:
+def _count_findings(acquisition: Acquisition, limits: QualityLimits) -> Iterator[Finding]:
     count = acquisition.event_count
-    if count >= FEWEST_EVENTS:
+    if count >= limits.fewest_events.value:
         return
     yield Finding(
         code="FEW_EVENTS",
         severity=Severity.REJECT if count == 0 else Severity.WARNING,
         where=f"Acquisition '{acquisition.name}'.",
-        message=f"The file holds {count} events; {FEWEST_EVENTS} are wanted.",
+        message=f"The file holds {count} events; {limits.fewest_events.value:.0f} are wanted.",
         remedy="Acquire more events of this tube, or report nothing from it.",
     )
 
 
-def _margin_findings(acquisition: Acquisition) -> Iterator[Finding]:
+def _margin_findings(acquisition: Acquisition, limits: QualityLimits) -> Iterator[Finding]:
     if acquisition.event_count == 0:
         return
     for index, channel in enumerate(acquisition.channels):
@@ -141,17 +140,18 @@ def _margin_findings(acquisition: Acquisition) -> Iterator[Finding]:
         # rescales the events and leaves the range as it was.
         on_margin = (column >= channel.top * 0.9999) & (column <= channel.top)
         percent = 100.0 * float(np.count_nonzero(on_margin)) / acquisition.event_count
-        if percent > MARGIN_PERCENT:
+        if percent > limits.margin_percent.value:
             yield Finding(
                 code="MARGIN_EVENTS",
                 severity=Severity.WARNING,
                 where=f"Acquisition '{acquisition.name}', channel '{channel.detector}'.",
-                message=f"{percent:.1f} % of events lie on the upper margin; more than {MARGIN_PERCENT:g} % is suspicious.",
+                message=f"{percent:.1f} % of events lie on the upper margin; more than {limits.margin_percent.value:g} % "
+                f"is suspicious ({limits.margin_percent.source}).",
                 remedy="Lower this detector's voltage at the next acquisition; look at the events on the margin.",
             )
 
 
-def _time_findings(acquisition: Acquisition) -> Iterator[Finding]:
+def _time_findings(acquisition: Acquisition, limits: QualityLimits) -> Iterator[Finding]:
     where = f"Acquisition '{acquisition.name}', channel 'Time'."
     index = next((i for i, channel in enumerate(acquisition.channels) if is_time(channel)), None)
     if index is None:
@@ -165,7 +165,7 @@ def _time_findings(acquisition: Acquisition) -> Iterator[Finding]:
         return
     time = acquisition.events[:, index]
     time = time[np.isfinite(time)]
-    if time.size < FEWEST_EVENTS or time[0] == time[-1]:
+    if time.size < limits.fewest_events.value or time[0] == time[-1]:
         return
     backwards = 100.0 * float(np.mean(np.diff(time) < 0))
     if backwards > 0.1:  # single steps back happen where two detectors' clocks are merged
@@ -181,7 +181,7 @@ def _time_findings(acquisition: Acquisition) -> Iterator[Finding]:
         return
     per_bin, _ = np.histogram(time, bins=TIME_BINS)
     empty = 100.0 * float(np.mean(per_bin == 0))
-    if empty > GAP_PERCENT:
+    if empty > limits.gap_percent.value:
         yield Finding(
             code="FLOW_STOPPED",
             severity=Severity.WARNING,

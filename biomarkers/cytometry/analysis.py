@@ -10,19 +10,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from biomarkers.cytometry import cuts, density, gating
+from biomarkers.cytometry import cuts, density, ellipses, gating
 from biomarkers.cytometry.acquisition import Acquisition
 from biomarkers.cytometry.frequencies import Spread, frequency_interval, ratio_interval, spread_of
 from biomarkers.cytometry.gating import GatedPopulation, Gating, gate_acquisition
-from biomarkers.cytometry.panel import ROOT, Panel
+from biomarkers.cytometry.panel import FEWEST_COUNTED, ROOT, Panel
 from biomarkers.errors import Fault, StudyDefinitionError
 from biomarkers.provenance import JsonValue, Provenance
 from biomarkers.results import Assay, Finding, Interval, Quantity, Result, Run, Severity
-from biomarkers.study.cellular import PanelMeasurand
+from biomarkers.study.cellular import PanelMeasurand, TubeRole
 
-FEWEST_COUNTED = 50
-"""Events of a population below which its number is flagged: a count of 50 has a coefficient of variation of 14 %, and 50 is the
-usual limit of quantification of cytometry (CLSI H62, 2021, leaves the number to the laboratory)."""
+PROTOCOL_CODE = "FIXATION_UNSUPPORTED"
+"""Code of findings about what the declared protocol cannot show."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,13 +60,52 @@ class PopulationRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ControlReading:
+    """One measurand of the control PBMC in one batch: a point of its Levey-Jennings chart.
+
+    Attributes
+    ----------
+    measured_at
+        ISO 8601, so that it sorts.
+    value
+        None where the control's number was not reportable, which fails the batch by itself.
+    """
+
+    batch: str
+    measured_at: str
+    measurand: str
+    value: float | None
+    unit: str
+    lower: float | None
+    upper: float | None
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AcquisitionAnalysis:
-    """An acquisition analysed: the run with its results, and the populations behind them."""
+    """An acquisition analysed: the run with its results, and the populations behind them.
+
+    Attributes
+    ----------
+    panel
+        Empty where the tube's part is not gated, such as beads.
+    role, marker, batch
+        The part the tube plays, and for controls what they control; a batch groups tubes stained together.
+    removed_events
+        Events left out for unsteady signal or flow.
+    readings
+        Of a control PBMC: the study's frequencies, for its chart. They are no results of any specimen.
+    """
 
     run: Run
     panel: str
     events: int
     populations: tuple[PopulationRecord, ...]
+    role: TubeRole = TubeRole.SPECIMEN
+    marker: str = ""
+    batch: str = ""
+    removed_events: int = 0
+    readings: tuple[ControlReading, ...] = ()
 
 
 def parameters(panel: Panel) -> JsonValue:
@@ -78,6 +116,9 @@ def parameters(panel: Panel) -> JsonValue:
         "no_valley_quality": cuts.NO_VALLEY_QUALITY,
         "weak_valley_quality": gating.WEAK_VALLEY_QUALITY,
         "borrow_below_quality": cuts.BORROW_BELOW_QUALITY,
+        "reference_below_quality": cuts.REFERENCE_BELOW_QUALITY,
+        "least_percent_beyond": gating.LEAST_PERCENT_BEYOND,
+        "ellipse_core_share": ellipses.CORE_SHARE,
         "least_prominence": density.LEAST_PROMINENCE,
         "density_bins": density.BINS,
         "cut_draws": density.DRAWS,
@@ -108,20 +149,39 @@ def analyse_acquisition(
         A measurand names a population the panel does not have; all of them at once.
     """
     check_measurands(measurands, panel)
-    gated = gate_acquisition(acquisition, panel)
+    return analyse_gating(
+        gate_acquisition(acquisition, panel),
+        measurands=measurands,
+        accession_id=accession_id,
+        run_id=run_id,
+        provenance=provenance,
+        acquired_at=acquisition.acquired_at,
+    )
+
+
+def analyse_gating(
+    gated: Gating,
+    *,
+    measurands: Sequence[PanelMeasurand],
+    accession_id: str,
+    run_id: str,
+    provenance: Provenance,
+    acquired_at: str,
+) -> AcquisitionAnalysis:
+    """Give the frequencies and ratios of a gating, however it came about: found by the template, or drawn by a person."""
     results = tuple(
         _result(gated, measurand, accession_id=accession_id, run_id=run_id, provenance=provenance) for measurand in measurands
     )
     run = Run(
         run_id=run_id,
         assay=Assay.CYTOMETRY,
-        name=acquisition.name,
-        acquired_at=acquisition.acquired_at,
+        name=gated.acquisition,
+        acquired_at=acquired_at,
         findings=gated.findings,
         results=results,
         provenance=provenance,
     )
-    return AcquisitionAnalysis(run=run, panel=panel.name, events=acquisition.event_count, populations=population_records(gated))
+    return AcquisitionAnalysis(run=run, panel=gated.panel.name, events=gated.event_count, populations=population_records(gated))
 
 
 def check_measurands(measurands: Sequence[PanelMeasurand], panel: Panel) -> None:
@@ -179,7 +239,9 @@ def _findings_about(gated: Gating, name: str) -> tuple[Finding, ...]:
     findings = [finding for finding in gated.findings if finding.severity is Severity.REJECT]
     findings.extend(population.findings)
     for ancestor in gated.panel.ancestors(name):
-        if _is_rejected(gated.populations[ancestor].findings):
+        # What the protocol takes from the populations below is said at each of them; without viability they stay.
+        own = [finding for finding in gated.populations[ancestor].findings if finding.code != PROTOCOL_CODE]
+        if _is_rejected(own):
             findings.append(
                 Finding(
                     code="PARENT_REJECTED",
@@ -190,13 +252,15 @@ def _findings_about(gated: Gating, name: str) -> tuple[Finding, ...]:
                 )
             )
             break
-    if population.count < FEWEST_COUNTED and not any(finding.code == "FEW_EVENTS" for finding in findings):
+    template = gated.panel.population(name)
+    fewest = FEWEST_COUNTED if template is None else template.min_count
+    if population.count < fewest and not any(finding.code == "FEW_EVENTS" for finding in findings):
         findings.append(
             Finding(
                 code="FEW_EVENTS",
                 severity=Severity.WARNING,
                 where=f"Acquisition '{gated.acquisition}', population '{name}'.",
-                message=f"It holds {population.count} events; below {FEWEST_COUNTED} a frequency is not quantified.",
+                message=f"It holds {population.count} events; below {fewest} a frequency is not quantified.",
                 remedy="Acquire more events of this tube.",
             )
         )

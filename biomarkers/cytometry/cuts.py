@@ -1,29 +1,30 @@
 """Where each gate of a template puts its cuts on one acquisition's events.
 
-Knows the methods: valley, shared, tail, quantile, fixed, singlet ratio, window around a seed. Must not know what a cut's
-quality means for a number, nor how populations hang together.
+Knows the methods that cut one marker: valley, shared, tail, quantile, mixture, fixed. Must not know what a cut's quality means
+for a number, nor how populations hang together.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from biomarkers.cytometry import density
+from biomarkers.cytometry import density, mixtures
+from biomarkers.cytometry.ellipses import Ellipse
 from biomarkers.cytometry.panel import (
+    BORROWED_WORDS,
+    ROOT,
     FixedGate,
+    MixtureGate,
     QuantileGate,
-    SeedGate,
     SharedGate,
     Sign,
-    SingletGate,
     TailGate,
     ValleyGate,
-    Window,
 )
 
 Mask = npt.NDArray[np.bool_]
@@ -32,6 +33,9 @@ Column = npt.NDArray[np.float32]
 NO_VALLEY_QUALITY = 0.1
 """Quality below which a valley is a ripple of chance rather than a gap between populations; see the property test on single
 Gaussians."""
+
+REFERENCE_BELOW_QUALITY = 0.3
+"""A valley worse than this gives way to a reference population's quantile where the template names one."""
 
 BORROW_BELOW_QUALITY = 0.5
 """A population's own valley is kept from this quality on; below it a better one is borrowed where the template allows."""
@@ -53,6 +57,10 @@ class Cut:
         How it was found: "own", "borrowed from T", "mixture", "seed", "fixed", ...
     draws
         The value found again on resampled events; empty where the method has no spread of its own.
+    resolution
+        How finely the density can place the cut: the reach to either side of 95 % of its smoothing; 0 where there was none.
+    lacks_valley
+        Whether the template asked for a valley, there was none, and a reference population decided instead.
     """
 
     marker: str
@@ -61,6 +69,8 @@ class Cut:
     quality: float | None
     origin: str
     draws: npt.NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    resolution: float = 0.0
+    lacks_valley: bool = False
 
     def keeps(self, column: Column, value: float | None = None) -> Mask:
         """Tell which events lie on the kept side; events without a value lie on neither."""
@@ -90,6 +100,12 @@ class Scene:
         Their cuts.
     parent, kept
         The population's parent, and what its earlier gates left of it.
+    above
+        Name of the parent.
+    lent
+        Cuts of this population from elsewhere, by marker: other visits of the subject, other acquisitions of the batch.
+    controls
+        Values of a marker among the parent's events in the batch's control for it, on this acquisition's scale.
     """
 
     population: str
@@ -98,6 +114,9 @@ class Scene:
     cuts: Mapping[str, tuple[Cut, ...]]
     parent: Mask
     kept: Mask
+    above: str = ROOT
+    lent: Mapping[str, tuple[Cut, ...]] = field(default_factory=dict)
+    controls: Mapping[str, Column] = field(default_factory=dict)
 
     def values(self, marker: str, mask: Mask) -> Column:
         """Return the finite values of a marker among some events."""
@@ -119,11 +138,19 @@ class Selection:
     cuts: tuple[Cut, ...]
     mask: Mask
     unresolved: Mapping[str, float] = field(default_factory=dict)
+    ellipses: tuple[Ellipse, ...] = ()
 
 
-def fixed_cut(gate: FixedGate) -> Cut:
+def fixed_cut(scene: Scene, gate: FixedGate) -> Cut:
     """Cut where the template says."""
-    return Cut(marker=gate.marker, sign=gate.sign, value=gate.cut, quality=None, origin="fixed")
+    quality = _edge_quality(scene, gate.marker, gate.cut)
+    return Cut(marker=gate.marker, sign=gate.sign, value=gate.cut, quality=quality, origin="fixed")
+
+
+def _edge_quality(scene: Scene, marker: str, value: float) -> float | None:
+    """Judge a cut that is no valley: 1 - density there over the highest among the events it parts; None of too few."""
+    estimated = density.estimate_density(scene.values(marker, scene.kept))
+    return None if estimated is None else density.edge_quality(estimated, value)
 
 
 def shared_cut(scene: Scene, gate: SharedGate) -> Cut | None:
@@ -133,42 +160,102 @@ def shared_cut(scene: Scene, gate: SharedGate) -> Cut | None:
 
 
 def quantile_cut(scene: Scene, gate: QuantileGate) -> Cut | None:
-    """Cut at a quantile of another population; None where that one has too few events."""
-    values = scene.values(gate.marker, scene.members[gate.of])
+    """Cut at a quantile of another population, or of the marker's control; None where there are too few events."""
+    values, origin = scene.values(gate.marker, scene.members[gate.of]), f"quantile of {gate.of}"
+    if gate.control and gate.marker in scene.controls:
+        values, origin = scene.controls[gate.marker], "quantile of control"
     if values.size < density.FEWEST_VALUES:
         return None
     value = float(np.quantile(values, gate.quantile))
-    return Cut(marker=gate.marker, sign=gate.sign, value=value, quality=None, origin=f"quantile of {gate.of}")
+    draws = density.redraw_quantile(values, gate.quantile, seed_of_draws(scene.population, gate.marker))
+    quality = _edge_quality(scene, gate.marker, value)
+    return Cut(marker=gate.marker, sign=gate.sign, value=value, quality=quality, origin=origin, draws=draws)
 
 
 def tail_cut(scene: Scene, gate: TailGate) -> Cut | None:
     """Cut beside a peak; None where there are too few events for a density."""
     among = scene.kept if gate.among == "remaining" else scene.parent
-    estimated = density.estimate_density(scene.values(gate.marker, among), gate.adjust)
+    values = scene.values(gate.marker, among if gate.of is None else scene.members[gate.of])
+    estimated = density.estimate_density(values, gate.adjust)
     if estimated is None:
         return None
-    value = density.tail_cut(estimated, peak=density.peak_bin(estimated, gate.peak), widths=gate.widths, side=gate.side)
-    return Cut(marker=gate.marker, sign=gate.sign, value=value, quality=None, origin="tail")
+    peak = density.peak_bin(estimated, gate.peak)
+    value = density.tail_cut(estimated, peak=peak, widths=gate.widths, side=gate.side)
+    origin = "tail" if gate.of is None else f"tail of {gate.of}"
+    seed = seed_of_draws(scene.population, gate.marker)
+    draws = density.redraw_tail(estimated, value, peak=peak, widths=gate.widths, seed=seed)
+    quality = _edge_quality(scene, gate.marker, value)
+    if gate.peak != "highest":
+        # The lower or the upper of two peaks is only what its name says where two can be told apart.
+        valley = density.find_valley(estimated)
+        quality = 0.0 if valley is None else valley.quality
+    return Cut(
+        marker=gate.marker,
+        sign=gate.sign,
+        value=value,
+        quality=quality,
+        origin=origin,
+        draws=draws,
+        resolution=estimated.resolution,
+    )
+
+
+def mixture_cut(scene: Scene, gate: MixtureGate) -> Cut | None:
+    """Cut between two overlapping Gaussians; None where there are too few events for a density."""
+    among = scene.kept if gate.among == "remaining" else scene.parent
+    estimated = density.estimate_density(_pooled(scene, gate.marker, gate.pool_with, among), gate.adjust)
+    if estimated is None:
+        return None
+    mixture = mixtures.fit_mixture(estimated)
+    draws = mixtures.redraw_mixture(estimated, mixture, seed_of_draws(scene.population, gate.marker))
+    return Cut(
+        marker=gate.marker,
+        sign=gate.sign,
+        value=mixture.cut,
+        quality=mixture.quality,
+        origin="two Gaussians",
+        draws=draws,
+        resolution=estimated.resolution,
+    )
 
 
 def valley_cut(scene: Scene, gate: ValleyGate) -> Cut | None:
-    """Cut at the valley, the population's own or a better borrowed one; by a mixture where there is none, with quality 0."""
+    """Cut at the valley, the population's own or a better borrowed one; where there is none, as the template says."""
     among = scene.kept if gate.among == "remaining" else scene.parent
-    own = _valley_of(scene, gate, _pooled(scene, gate, among), "own")
+    own = _valley_of(scene, gate, _pooled(scene, gate.marker, gate.pool_with, among), "own")
     candidates = [own] if own is not None else []
     if own is None or (own.quality or 0.0) < BORROW_BELOW_QUALITY:
-        for name in gate.borrow:
-            lent = _valley_of(scene, gate, scene.values(gate.marker, scene.members[name]), f"borrowed from {name}")
-            if lent is not None:
-                candidates.append(lent)
-    if candidates:
-        # The first of equally good ones wins: the own valley, then the template's order.
-        return max(candidates, key=lambda cut: cut.quality or 0.0)
+        candidates.extend(_borrowed(scene, gate))
+    # The first of equally good ones wins: the own valley, then the template's order.
+    best = max(candidates, key=lambda cut: cut.quality or 0.0, default=None)
+    if gate.reference is not None and (best is None or (best.quality or 0.0) < REFERENCE_BELOW_QUALITY):
+        of_reference = QuantileGate(
+            method="quantile", marker=gate.marker, sign=gate.sign, of=gate.reference, quantile=gate.quantile
+        )
+        fallback = quantile_cut(scene, of_reference)
+        if fallback is not None:
+            return replace(fallback, lacks_valley=True)
+    if best is not None:
+        return best
     estimated = density.estimate_density(scene.values(gate.marker, among), gate.adjust)
     if estimated is None:
         return None
-    value = density.mixture_cut(estimated)
+    value = mixtures.mixture_cut(estimated)
     return Cut(marker=gate.marker, sign=gate.sign, value=value, quality=0.0, origin="mixture")
+
+
+def _borrowed(scene: Scene, gate: ValleyGate) -> Iterator[Cut]:
+    for name in gate.borrow:
+        if name in ("visits", "group"):
+            yield from (
+                replace(cut, sign=gate.sign) for cut in scene.lent.get(gate.marker, ()) if cut.origin == f"borrowed from {name}"
+            )
+            continue
+        mask = scene.parent if name in BORROWED_WORDS else scene.members[name]
+        called = scene.above if name in BORROWED_WORDS else name
+        lent = _valley_of(scene, gate, scene.values(gate.marker, mask), f"borrowed from {called}")
+        if lent is not None:
+            yield lent
 
 
 def _valley_of(scene: Scene, gate: ValleyGate, values: Column, origin: str) -> Cut | None:
@@ -184,111 +271,22 @@ def _valley_of(scene: Scene, gate: ValleyGate, values: Column, origin: str) -> C
         value=valley.cut,
         quality=valley.quality,
         origin=origin,
-        draws=density.redraw_cuts(estimated, valley, _seed(scene.population, gate.marker)),
+        draws=density.redraw_cuts(estimated, valley, seed_of_draws(scene.population, gate.marker)),
+        resolution=estimated.resolution,
     )
 
 
-def _pooled(scene: Scene, gate: ValleyGate, among: Mask) -> Column:
-    values = scene.values(gate.marker, among)
-    if gate.pool_with is None:
+def _pooled(scene: Scene, marker: str, pool_with: str | None, among: Mask) -> Column:
+    values = scene.values(marker, among)
+    if pool_with is None:
         return values
-    others = scene.values(gate.marker, scene.members[gate.pool_with])
+    others = scene.values(marker, scene.members[pool_with])
     if others.size > values.size > 0:
         # Evenly spread over the file, so that a drift during acquisition enters both alike.
         others = others[np.linspace(0, others.size - 1, values.size).astype(np.intp)]
     return np.concatenate((values, others))
 
 
-def select_singlets(scene: Scene, gate: SingletGate) -> Selection | None:
-    """Keep events of the commonest area/height ratio; None where there are too few for a density."""
-    area, height = scene.scaled[gate.area], scene.scaled[gate.height]
-    usable = scene.kept & (area > 0) & (height > 0)
-    ratio = np.full(area.size, np.nan, dtype=np.float32)
-    ratio[usable] = np.log(area[usable] / height[usable])
-    estimated = density.estimate_density(ratio[usable], adjust=1.0)
-    if estimated is None:
-        return None
-    # Doublets stretch the side of large ratios; the other side shows how widely singlets spread.
-    peak = density.peak_bin(estimated)
-    middle = float(estimated.centres[peak])
-    high = density.tail_cut(estimated, peak=peak, widths=gate.widths, side="above")
-    high = max(high, middle + float(np.log(gate.least_excess)))
-    name = f"{gate.area}/{gate.height}"
-    cuts = (
-        Cut(marker=name, sign="+", value=2 * middle - high, quality=None, origin="singlet ratio"),
-        Cut(marker=name, sign="-", value=high, quality=None, origin="singlet ratio"),
-    )
-    return Selection(cuts=cuts, mask=cuts[0].keeps(ratio) & cuts[1].keeps(ratio))
-
-
-def select_around_seed(scene: Scene, gate: SeedGate) -> Selection | None:
-    """Keep cells that look like the seed; None where no seed can be found."""
-    seed, quality = scene.kept.copy(), 1.0
-    for number, side in enumerate(gate.seed):
-        valley = ValleyGate(method="valley", marker=side.marker, sign=side.sign, among="remaining")
-        cut = valley_cut(replace(scene, kept=seed), valley)
-        if number > 0 and (cut is None or not cut.is_trusted):
-            continue  # the sides before it left nothing for this one to part
-        if cut is None:
-            return None
-        seed = seed & cut.keeps(scene.scaled[side.marker])
-        quality = min(quality, cut.quality or 0.0)
-    remaining = scene.kept.copy()
-    found: list[Cut] = []
-    unresolved: dict[str, float] = {}
-    for window in gate.windows:
-        limits = _window(replace(scene, kept=remaining), window, seed, quality)
-        if limits is None:
-            return None
-        remaining &= limits.mask
-        found.extend(limits.cuts)
-        unresolved.update(limits.unresolved)
-    return Selection(cuts=tuple(found), mask=remaining, unresolved=unresolved)
-
-
-def _window(scene: Scene, window: Window, seed: Mask, quality: float) -> Selection | None:
-    values = scene.values(window.marker, seed)
-    if values.size < density.FEWEST_VALUES:
-        return None
-    low, middle, high = (float(value) for value in np.percentile(values, [15.87, 50, 84.13]))
-    width = (high - low) / 2
-    cuts: list[Cut] = []
-    unresolved: dict[str, float] = {}
-    if window.below is not None:
-        limit = middle - window.below * width
-        cuts.append(Cut(marker=window.marker, sign="+", value=limit, quality=quality, origin="around seed"))
-    seen = scene.values(window.marker, scene.kept)
-    upper = _valley_above(scene, window, seen, middle, width)
-    if upper is not None:
-        cuts.append(replace(upper, quality=min(upper.quality or 0.0, quality)))
-    elif window.above is not None:
-        limit = middle + window.above * width
-        cuts.append(Cut(marker=window.marker, sign="-", value=limit, quality=quality, origin="around seed"))
-        if window.valley_above is not None and seen.size:
-            unresolved[window.marker] = 100.0 * float(np.mean(seen > limit))
-    mask = scene.kept.copy()
-    for cut in cuts:
-        mask &= cut.keeps(scene.scaled[window.marker])
-    return Selection(cuts=tuple(cuts), mask=mask, unresolved=unresolved)
-
-
-def _valley_above(scene: Scene, window: Window, seen: Column, middle: float, width: float) -> Cut | None:
-    estimated = density.estimate_density(seen, window.adjust) if window.valley_above is not None else None
-    if estimated is None or window.valley_above is None:
-        return None
-    low, high = (middle + widths * width for widths in window.valley_above)
-    valley = density.first_valley(estimated, middle, low, high)
-    if valley is None:
-        return None
-    return Cut(
-        marker=window.marker,
-        sign="-",
-        value=valley.cut,
-        quality=valley.quality,
-        origin="valley beside seed",
-        draws=density.redraw_cuts(estimated, valley, _seed(scene.population, window.marker)),
-    )
-
-
-def _seed(population: str, marker: str) -> int:
+def seed_of_draws(population: str, marker: str) -> int:
+    """Seed the bootstrap of one gate: the same for the same gate, whatever the file."""
     return zlib.crc32(f"{population}/{marker}".encode())

@@ -64,6 +64,11 @@ class Density:
         """Width of a bin on the scale."""
         return float(self.centres[1] - self.centres[0])
 
+    @property
+    def resolution(self) -> float:
+        """Reach, on the scale, of 95 % of the smoothing to either side: no place can be told more finely."""
+        return 2.0 * self.bandwidth_bins * self.bin_width
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Valley:
@@ -222,6 +227,15 @@ def tail_cut(density: Density, *, peak: int, widths: float, side: Side) -> float
     return float(density.centres[peak]) + float(distance)
 
 
+def edge_quality(density: Density, cut: float) -> float:
+    """Judge a cut that no valley decided: 1 - density at the cut over the highest density.
+
+    1 where no event lies near the cut, 0 where it goes through the middle of a population.
+    """
+    at = float(np.interp(cut, density.centres, density.smooth, left=0.0, right=0.0))
+    return 1.0 - at / float(density.smooth.max())
+
+
 def peak_bin(density: Density, which: Literal["highest", "lower", "upper"] = "highest") -> int:
     """Return the bin of the highest peak, or of the lower or upper one of the two most prominent."""
     peaks, prominences = find_peaks(density)
@@ -231,28 +245,22 @@ def peak_bin(density: Density, which: Literal["highest", "lower", "upper"] = "hi
     return pair[0] if which == "lower" else pair[1]
 
 
-def mixture_cut(density: Density, iterations: int = 200) -> float:
-    """Cut where two Gaussians fitted to the histogram are equally likely; of use only where there is no valley."""
-    weight, place = density.counts, density.centres
-    cumulative = np.cumsum(weight) / weight.sum()
-    means = np.array([np.interp(share, cumulative, place) for share in (0.2, 0.8)])
-    total_deviation = float(np.sqrt(np.average((place - np.average(place, weights=weight)) ** 2, weights=weight)))
-    deviations = np.full(2, max(total_deviation / 2, density.bin_width))
-    shares = np.full(2, 0.5)
-    membership = np.zeros((2, place.size))
-    for _ in range(iterations):
-        height = shares[:, None] / deviations[:, None] * np.exp(-0.5 * ((place - means[:, None]) / deviations[:, None]) ** 2)
-        membership = height / np.maximum(height.sum(axis=0), 1e-300)
-        mass = np.maximum((membership * weight).sum(axis=1), 1e-9)
-        means = (membership * weight * place).sum(axis=1) / mass
-        variance = (membership * weight * (place - means[:, None]) ** 2).sum(axis=1) / mass
-        deviations = np.maximum(np.sqrt(variance), density.bin_width)
-        shares = mass / mass.sum()
-    low, high = int(np.argmin(means)), int(np.argmax(means))
-    between = np.flatnonzero((place >= means[low]) & (place <= means[high]))
-    if between.size == 0:
-        return float(means.mean())
-    return float(place[between[np.argmin(np.abs(membership[low, between] - membership[high, between]))]])
+def redraw_quantile(values: Floats, quantile: float, seed: int) -> npt.NDArray[np.float64]:
+    """Draw a quantile again: the rank of the value at it is binomial, whatever the distribution."""
+    ordered = np.sort(values)
+    ranks = np.random.default_rng(seed).binomial(ordered.size, quantile, size=DRAWS)
+    drawn: npt.NDArray[np.float64] = ordered[np.clip(ranks, 0, ordered.size - 1)].astype(np.float64)
+    return drawn
+
+
+def redraw_tail(density: Density, cut: float, *, peak: int, widths: float, seed: int) -> npt.NDArray[np.float64]:
+    """Draw a tail cut again: the peak's place and width are known to a share of the width that falls with its events."""
+    width = abs(cut - float(density.centres[peak])) / widths
+    # A mode's standard error, by Silverman's bandwidth, is near n^(-2/5) widths; of the width itself 1/sqrt(2n).
+    events = max(float(density.counts.sum()), 2.0)
+    error = width * (events**-0.8 + widths**2 / (2.0 * events)) ** 0.5
+    drawn: npt.NDArray[np.float64] = cut + error * np.random.default_rng(seed).standard_normal(DRAWS)
+    return drawn
 
 
 def redraw_cuts(density: Density, valley: Valley, seed: int) -> npt.NDArray[np.float64]:

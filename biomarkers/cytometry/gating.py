@@ -1,33 +1,36 @@
 """A template applied to an acquisition: gates, memberships, and how far each gate can be trusted.
 
-Knows how populations hang together and when a number must not be trusted. Must not know which frequencies a study reports, nor
-any file. The same events and template always give the same memberships: nothing here depends on time, on the order of files or
-on an unseeded generator.
+Knows how populations hang together. Must not know which frequencies a study reports, nor any file. The same events and template
+always give the same memberships: nothing here depends on time, on the order of files or on an unseeded generator.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TypeAlias
 
 import numpy as np
 
+from biomarkers.cytometry import cloud_gates
 from biomarkers.cytometry import cuts as placing
 from biomarkers.cytometry.acquisition import Acquisition, quality_findings
 from biomarkers.cytometry.compensation import compensate, resolution_findings
-from biomarkers.cytometry.cuts import NO_VALLEY_QUALITY, Column, Cut, Mask, Scene, Selection
+from biomarkers.cytometry.cuts import Column, Cut, Mask, Scene, Selection
+from biomarkers.cytometry.ellipses import Ellipse
+from biomarkers.cytometry.gated import GatedPopulation, Gating, OutsideCut
+from biomarkers.cytometry.identity import check_identity, identity_markers
+from biomarkers.cytometry.judging import LEAST_PERCENT_BEYOND, WEAK_VALLEY_QUALITY, Judge
 from biomarkers.cytometry.markers import match_markers
 from biomarkers.cytometry.panel import (
     ROOT,
-    AsinhScale,
     BooleanGate,
+    EllipseGate,
     FixedGate,
     Gate,
     GateTemplate,
-    LinearScale,
-    LogicleScale,
-    Marker,
+    MixtureGate,
     Panel,
     QuantileGate,
     SeedGate,
@@ -35,88 +38,45 @@ from biomarkers.cytometry.panel import (
     SingletGate,
     TailGate,
     ValleyGate,
+    ingredients_of,
     markers_of,
+    required_markers_of,
 )
-from biomarkers.cytometry.transforms import Asinh, Linear, Logicle, Transform, estimate_width
-from biomarkers.errors import GatingError
-from biomarkers.results import Finding, Severity
+from biomarkers.cytometry.scales import check_scale, choose_transform
+from biomarkers.cytometry.transforms import Transform
 
-OneSidedGate: TypeAlias = ValleyGate | SharedGate | TailGate | QuantileGate | FixedGate
+__all__ = [
+    "LEAST_PERCENT_BEYOND",
+    "WEAK_VALLEY_QUALITY",
+    "GatedPopulation",
+    "Gating",
+    "OutsideCut",
+    "check_scale",
+    "choose_transform",
+    "gate_acquisition",
+]
 
-WEAK_VALLEY_QUALITY = 0.3
-"""Quality below which a cut is reported with a warning; in the 13 healthy EuroFlow files such cuts were off by points."""
-
-LEAST_PERCENT_BEYOND = 10.0
-"""Events beyond a scatter limit, in percent, from which a limit drawn without a valley cuts through something."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class GatedPopulation:
-    """One population's members.
-
-    Attributes
-    ----------
-    membership
-        One boolean an event, in file order.
-    findings
-        About this population alone; those of its ancestors are not repeated here.
-    """
-
-    name: str
-    parent: str
-    membership: Mask
-    cuts: tuple[Cut, ...]
-    findings: tuple[Finding, ...]
-
-    @property
-    def quality(self) -> float | None:
-        """The worst quality of its cuts; None where no cut has one."""
-        qualities = [cut.quality for cut in self.cuts if cut.quality is not None]
-        return min(qualities) if qualities else None
-
-    @property
-    def count(self) -> int:
-        """Number of members."""
-        return int(np.count_nonzero(self.membership))
+OneSidedGate: TypeAlias = ValleyGate | SharedGate | TailGate | QuantileGate | MixtureGate | FixedGate
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Gating:
-    """An acquisition gated by a panel.
-
-    Attributes
-    ----------
-    populations
-        By name, in the template's order.
-    linear
-        Compensated linear values by marker, of every marker found.
-    scaled
-        The same on the display scale, of the markers gates use.
-    findings
-        About the acquisition as a whole.
-    """
-
-    acquisition: str
-    panel: Panel
-    event_count: int
-    populations: Mapping[str, GatedPopulation]
-    linear: Mapping[str, Column]
-    scaled: Mapping[str, Column]
-    findings: tuple[Finding, ...]
-
-    @property
-    def membership(self) -> Mapping[str, Mask]:
-        """Membership by population."""
-        return {name: population.membership for name, population in self.populations.items()}
-
-    def parent_membership(self, name: str) -> Mask:
-        """Membership of a population's parent."""
-        parent = self.populations[name].parent
-        return np.ones(self.event_count, dtype=np.bool_) if parent == ROOT else self.populations[parent].membership
-
-
-def gate_acquisition(acquisition: Acquisition, panel: Panel) -> Gating:
+def gate_acquisition(
+    acquisition: Acquisition,
+    panel: Panel,
+    *,
+    outside: Sequence[OutsideCut] = (),
+    controls: Mapping[str, Gating] = MappingProxyType({}),
+    usable: Mask | None = None,
+) -> Gating:
     """Find every population of the panel.
+
+    Parameters
+    ----------
+    outside
+        Cuts from other acquisitions; none in an acquisition's own first result, which depends on its own events only.
+    controls
+        The batch's FMO controls, gated by the same panel, by the marker they lack.
+    usable
+        One boolean an event, in file order: events that may belong to populations; by default all.
 
     Raises
     ------
@@ -126,23 +86,37 @@ def gate_acquisition(acquisition: Acquisition, panel: Panel) -> Gating:
     check_scale(acquisition, panel)
     columns = match_markers(panel, acquisition)
     compensated = compensate(acquisition, panel, columns)
-    declared = {marker.name: marker for marker in panel.markers}
+    needed = {name for population in panel.populations for name in markers_of(population)}
+    needed |= {name for pair in panel.exclusive for name in pair.markers}
     linear = {name: np.ascontiguousarray(compensated.values[:, column]) for name, column in columns.items()}
-    gated = {name for population in panel.populations for name in markers_of(population)}
-    gated |= {name for pair in panel.exclusive for name in pair.markers}
-    scaled = {
-        name: choose_transform(declared[name], panel, values, acquisition.channels[columns[name]].top).apply(values)
+    identity = check_identity(acquisition.name, panel, {name: linear[name] for name in identity_markers(panel) & set(linear)})
+    linear |= {name: linear[carrier] for name, carrier in identity.carriers.items()}
+    columns = {**columns, **{name: columns[carrier] for name, carrier in identity.carriers.items()}}
+    declared = {marker.name: marker for marker in panel.markers}
+    transforms = {
+        name: choose_transform(declared[name], panel, values, acquisition.channels[columns[name]].top)
         for name, values in linear.items()
-        if name in gated
+        if name in needed
     }
-    work = _Work(name=acquisition.name, panel=panel, event_count=acquisition.event_count, scaled=scaled)
+    scaled = {name: transform.apply(linear[name]) for name, transform in transforms.items()}
+    work = _Work(
+        name=acquisition.name,
+        panel=panel,
+        event_count=acquisition.event_count,
+        scaled=scaled,
+        transforms=transforms,
+        outside=outside,
+        controls=controls,
+        usable=usable,
+    )
     for template in panel.populations:
         work.populations[template.name] = work.gate(template)
     members = {name: population.membership for name, population in work.populations.items()}
     findings = (
         *acquisition.findings,
-        *quality_findings(acquisition),
+        *quality_findings(acquisition, panel.quality),
         *compensated.findings,
+        *identity.findings,
         *resolution_findings(acquisition.name, panel, scaled, members),
     )
     return Gating(
@@ -153,49 +127,11 @@ def gate_acquisition(acquisition: Acquisition, panel: Panel) -> Gating:
         linear=linear,
         scaled=scaled,
         findings=findings,
+        transforms=transforms,
+        spillover=compensated.spillover,
+        detectors={name: acquisition.channels[column].detector for name, column in columns.items()},
+        usable=usable,
     )
-
-
-def check_scale(acquisition: Acquisition, panel: Panel) -> None:
-    """Refuse events that say of themselves that they were compensated and scaled, where the panel expects them as acquired.
-
-    Raises
-    ------
-    GatingError
-        The file's keyword DATA_SCALE contradicts the panel.
-    """
-    said = acquisition.keywords.get("DATA_SCALE", "")
-    if panel.data == "raw" and "scaled" in said.casefold():
-        raise GatingError(
-            what=f"The file says its values are '{said}'; panel '{panel.name}' would compensate and scale them again.",
-            where=f"Acquisition '{acquisition.name}', keyword DATA_SCALE.",
-            remedy='Use a panel with data = "scaled", or drop the file as the cytometer wrote it.',
-        )
-
-
-def choose_transform(marker: Marker, panel: Panel, values: Column, top: float) -> Transform:
-    """Return the scale a marker is gated on; a logicle's width follows from the values unless the panel gives it."""
-    if panel.data == "scaled" or (marker.scale is None and marker.kind == "scatter"):
-        return Linear()
-    match marker.scale:
-        case LinearScale():
-            return Linear()
-        case AsinhScale(cofactor=cofactor):
-            return Asinh(cofactor=cofactor)
-        case LogicleScale() | None:
-            given = marker.scale or LogicleScale()
-            upper = given.top or _reach(values, top)
-            width = estimate_width(values, upper) if given.width is None else given.width
-            return Logicle(top=upper, width=width)
-
-
-def _reach(values: Column, top: float) -> float:
-    """Return the channel's range, or a wider power of two where software rescaled the events and left the range as it was."""
-    finite = values[np.isfinite(values)]
-    if finite.size == 0:
-        return top
-    high = float(np.percentile(finite, 99.9))
-    return top if 0 < high <= top else float(2.0 ** np.ceil(np.log2(max(high, 1.0))))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -206,66 +142,61 @@ class _Work:
     panel: Panel
     event_count: int
     scaled: Mapping[str, Column]
+    transforms: Mapping[str, Transform]
+    outside: Sequence[OutsideCut]
+    controls: Mapping[str, Gating]
+    usable: Mask | None = None
     populations: dict[str, GatedPopulation] = field(default_factory=dict)
 
+    @property
+    def judge(self) -> Judge:
+        return Judge(acquisition=self.name, panel=self.panel, populations=self.populations, stained=frozenset(self.scaled))
+
     def members(self, name: str) -> Mask:
-        return np.ones(self.event_count, dtype=np.bool_) if name == ROOT else self.populations[name].membership
+        if name != ROOT:
+            return self.populations[name].membership
+        return np.ones(self.event_count, dtype=np.bool_) if self.usable is None else self.usable
 
     def gate(self, template: GateTemplate) -> GatedPopulation:
         """Find one population; trouble becomes findings, so that the others are gated all the same."""
         parent = self.members(template.parent)
-        missing = [name for name in dict.fromkeys(markers_of(template)) if name not in self.scaled]
+        missing = [name for name in dict.fromkeys(required_markers_of(template)) if name not in self.scaled]
         if missing:
-            return self._without_markers(template, parent, missing)
-        findings: list[Finding] = []
-        parent_count = int(np.count_nonzero(parent))
-        if parent_count < template.min_events:
-            findings.append(
-                self._finding(
-                    "FEW_EVENTS",
-                    Severity.REJECT,
-                    template,
-                    f"'{template.parent}' holds {parent_count} events; '{template.name}' needs {template.min_events}.",
-                    "Acquire more events of this tube.",
-                )
+            return GatedPopulation(
+                name=template.name,
+                parent=template.parent,
+                membership=parent.copy() if template.pass_through else np.zeros(self.event_count, dtype=np.bool_),
+                cuts=(),
+                findings=(self.judge.missing_markers(template, missing),),
             )
+        parent_count = int(np.count_nonzero(parent))
+        findings = [self.judge.few_events(template, parent_count)] if parent_count < template.min_events else []
         kept = parent.copy()
         cuts: list[Cut] = []
+        shapes: list[Ellipse] = []
         for gate in template.gates:
+            if isinstance(gate, ValleyGate) and gate.where_present and gate.marker not in self.scaled:
+                continue
             selection = self._select(template, gate, parent, kept)
             if selection is None:
-                findings.append(self._no_cut(template, gate))
+                findings.append(self.judge.no_cut(template, gate))
                 kept = np.zeros(self.event_count, dtype=np.bool_)
                 continue
             kept = kept & selection.mask
             cuts.extend(selection.cuts)
-            findings.extend(self._unresolved(template, selection))
+            shapes.extend(selection.ellipses)
+            findings.extend(self.judge.unresolved(template, selection))
         population = GatedPopulation(
-            name=template.name, parent=template.parent, membership=kept, cuts=tuple(cuts), findings=tuple(findings)
+            name=template.name,
+            parent=template.parent,
+            membership=kept,
+            cuts=tuple(cuts),
+            findings=(),
+            ellipses=self._crowded(parent, cuts, shapes),
+            combined_quality=self._combined_quality(template),
         )
-        return replace(population, findings=(*findings, *self._judge(template, population, parent_count)))
-
-    def _without_markers(self, template: GateTemplate, parent: Mask, missing: list[str]) -> GatedPopulation:
-        listed = ", ".join(missing)
-        if template.pass_through:
-            finding = self._finding(
-                "MARKER_MISSING",
-                Severity.WARNING,
-                template,
-                f"The file has no channel for {listed}; all of '{template.parent}' is taken as '{template.name}'.",
-                "Stain with the panel's full set of markers.",
-            )
-            membership = parent.copy()
-        else:
-            finding = self._finding(
-                "MARKER_MISSING",
-                Severity.REJECT,
-                template,
-                f"The file has no channel for {listed}, without which this population cannot be told apart.",
-                "Stain with the panel's full set of markers.",
-            )
-            membership = np.zeros(self.event_count, dtype=np.bool_)
-        return GatedPopulation(name=template.name, parent=template.parent, membership=membership, cuts=(), findings=(finding,))
+        findings.extend(self.judge.population(template, population, parent_count))
+        return replace(population, findings=tuple(findings))
 
     def _select(self, template: GateTemplate, gate: Gate, parent: Mask, kept: Mask) -> Selection | None:
         """Apply one gate; None where it cannot be placed."""
@@ -276,19 +207,81 @@ class _Work:
             cuts={name: population.cuts for name, population in self.populations.items()},
             parent=parent,
             kept=kept,
+            above=template.parent,
+            lent=self._lent(template.name),
+            controls=self._control_values(template, gate),
         )
         match gate:
             case BooleanGate():
                 return Selection(cuts=(), mask=self._combined(gate))
             case SingletGate():
-                return placing.select_singlets(scene, gate)
+                return cloud_gates.select_singlets(scene, gate)
             case SeedGate():
-                return placing.select_around_seed(scene, gate)
+                return cloud_gates.select_around_seed(scene, gate)
+            case EllipseGate():
+                return cloud_gates.select_in_ellipse(scene, gate)
+            case SharedGate():
+                cut = placing.shared_cut(scene, gate)
             case _:
-                cut = _place(scene, gate)
+                joint = self._outside_cut(template.name, gate.marker, "joint")
+                cut = _place(scene, gate) if joint is None else replace(joint, sign=gate.sign)
         if self._passes(gate, cut):
             return Selection(cuts=(), mask=kept)
         return None if cut is None else Selection(cuts=(cut,), mask=cut.keeps(self.scaled[gate.marker]))
+
+    def _crowded(self, parent: Mask, cuts: Sequence[Cut], shapes: Sequence[Ellipse]) -> tuple[Ellipse, ...]:
+        """Count the events just outside each ellipse that all other gates of the population would keep."""
+        crowded = []
+        for number, shape in enumerate(shapes):
+            others = parent.copy()
+            for cut in cuts:
+                if cut.marker in self.scaled:
+                    others &= cut.keeps(self.scaled[cut.marker])
+            for other in (*shapes[:number], *shapes[number + 1 :]):
+                others &= other.keeps(*(self.scaled[marker] for marker in other.markers))
+            x, y = (self.scaled[marker][others] for marker in shape.markers)
+            crowded.append(replace(shape, beyond_percent=shape.percent_just_outside(x, y)))
+        return tuple(crowded)
+
+    def _lent(self, population: str) -> Mapping[str, tuple[Cut, ...]]:
+        """Cuts lent from elsewhere, by marker, on this acquisition's scale."""
+        lent: dict[str, tuple[Cut, ...]] = {}
+        for outside in self.outside:
+            if outside.kind != "joint" and outside.population == population and outside.marker in self.transforms:
+                lent[outside.marker] = (*lent.get(outside.marker, ()), self._on_scale(outside))
+        return lent
+
+    def _outside_cut(self, population: str, marker: str, kind: str) -> Cut | None:
+        wanted = (population, marker, kind)
+        return next(
+            (
+                self._on_scale(outside)
+                for outside in self.outside
+                if (outside.population, outside.marker, outside.kind) == wanted and marker in self.transforms
+            ),
+            None,
+        )
+
+    def _on_scale(self, outside: OutsideCut) -> Cut:
+        values = self.transforms[outside.marker].exact(np.array([outside.value, *outside.draws], dtype=np.float64))
+        origin = "joint with other visits" if outside.kind == "joint" else f"borrowed from {outside.kind}"
+        return Cut(
+            marker=outside.marker, sign="+", value=float(values[0]), quality=outside.quality, origin=origin, draws=values[1:]
+        )
+
+    def _control_values(self, template: GateTemplate, gate: Gate) -> Mapping[str, Column]:
+        """Linear values of the control's parent population, brought to this acquisition's scale."""
+        if not isinstance(gate, QuantileGate) or not gate.control or gate.marker not in self.controls:
+            return {}
+        control = self.controls[gate.marker]
+        known = template.parent == ROOT or template.parent in control.populations
+        if not known or gate.marker not in control.linear:
+            return {}
+        members = control.root_membership
+        if template.parent != ROOT:
+            members = control.populations[template.parent].membership
+        values = self.transforms[gate.marker].apply(control.linear[gate.marker][members])
+        return {gate.marker: values[np.isfinite(values)]}
 
     def _passes(self, gate: OneSidedGate, cut: Cut | None) -> bool:
         """Whether a gate without a valley lets every event through, itself or where it was shared from."""
@@ -305,8 +298,12 @@ class _Work:
             return origin.marker == marker and origin.without == "pass"
         return isinstance(origin, SharedGate) and origin.marker == marker and self._passes(origin, None)
 
+    def _combined_quality(self, template: GateTemplate) -> float | None:
+        qualities = [self.populations[name].quality for name in ingredients_of(template)]
+        return min((quality for quality in qualities if quality is not None), default=None)
+
     def _combined(self, gate: BooleanGate) -> Mask:
-        mask = np.ones(self.event_count, dtype=np.bool_)
+        mask = self.members(ROOT).copy()
         for name in gate.all_of:
             mask &= self.members(name)
         if gate.any_of:
@@ -314,75 +311,6 @@ class _Work:
         for name in gate.none_of:
             mask &= ~self.members(name)
         return mask
-
-    def _unresolved(self, template: GateTemplate, selection: Selection) -> list[Finding]:
-        return [
-            self._finding(
-                "SCATTER_UNRESOLVED",
-                Severity.WARNING,
-                template,
-                f"{percent:.0f} % of events lie beyond the limit on {marker}, and no valley parts them.",
-                "Look at the scatter plot; correct the gate by hand if other cells reach into it.",
-            )
-            for marker, percent in selection.unresolved.items()
-            if percent > LEAST_PERCENT_BEYOND
-        ]
-
-    def _judge(self, template: GateTemplate, population: GatedPopulation, parent_count: int) -> list[Finding]:
-        """Say what speaks against a population's number."""
-        findings = []
-        for cut in population.cuts:
-            if cut.quality is None or cut.quality >= WEAK_VALLEY_QUALITY:
-                continue
-            rejected = cut.quality < NO_VALLEY_QUALITY
-            findings.append(
-                self._finding(
-                    "NO_VALLEY" if rejected else "WEAK_VALLEY",
-                    Severity.REJECT if rejected else Severity.WARNING,
-                    template,
-                    f"Negative and positive are not told apart on {cut.marker}: quality {cut.quality:.2f} ({cut.origin}).",
-                    "Look at the plot: check staining, compensation and voltage of this channel.",
-                )
-            )
-        known = {marker.name for marker in self.panel.markers}
-        if template.purity_markers and not known & set(template.purity_markers):
-            findings.append(
-                self._finding(
-                    "PURITY_UNVERIFIED",
-                    Severity.NOTE,
-                    template,
-                    f"The panel stains neither {' nor '.join(template.purity_markers)}, so cells of like scatter may be in.",
-                    "Read the number as an upper estimate; add one of these markers to prove purity.",
-                )
-            )
-        if template.expected_percent is not None and parent_count >= template.min_events:
-            low, high = template.expected_percent
-            percent = 100.0 * population.count / parent_count
-            if not low <= percent <= high:
-                findings.append(
-                    self._finding(
-                        "UNEXPECTED_FREQUENCY",
-                        Severity.WARNING,
-                        template,
-                        f"{percent:.1f} % of '{template.parent}' is outside the expected {low:g} to {high:g} %.",
-                        "Look at the plot before the number is used.",
-                    )
-                )
-        return findings
-
-    def _no_cut(self, template: GateTemplate, gate: Gate) -> Finding:
-        places = ", ".join(dict.fromkeys(markers_of(template.model_copy(update={"gates": (gate,)}))))
-        return self._finding(
-            "NO_VALLEY",
-            Severity.REJECT,
-            template,
-            f"There are too few events, or all are alike, to place a cut on {places}.",
-            "Check that the tube was stained and acquired; acquire more events.",
-        )
-
-    def _finding(self, code: str, severity: Severity, template: GateTemplate, message: str, remedy: str) -> Finding:
-        where = f"Acquisition '{self.name}', population '{template.name}'."
-        return Finding(code=code, severity=severity, where=where, message=message, remedy=remedy)
 
 
 def _place(scene: Scene, gate: OneSidedGate) -> Cut | None:
@@ -395,5 +323,7 @@ def _place(scene: Scene, gate: OneSidedGate) -> Cut | None:
             return placing.tail_cut(scene, gate)
         case QuantileGate():
             return placing.quantile_cut(scene, gate)
+        case MixtureGate():
+            return placing.mixture_cut(scene, gate)
         case FixedGate():
-            return placing.fixed_cut(gate)
+            return placing.fixed_cut(scene, gate)

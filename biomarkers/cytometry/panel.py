@@ -12,14 +12,72 @@ from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from biomarkers.cytometry.methods import (
+    BORROWED_WORDS,
+    BooleanGate,
+    EllipseGate,
+    FixedGate,
+    Gate,
+    MixtureGate,
+    PopulationName,
+    Positive,
+    QuantileGate,
+    SeedGate,
+    SeedSide,
+    SharedGate,
+    Sign,
+    SingletGate,
+    TailGate,
+    ValleyGate,
+    Window,
+    markers_of_gate,
+    populations_of_gate,
+)
+from biomarkers.cytometry.quality_limits import QualityLimits
 from biomarkers.provenance import content_digest
+
+__all__ = [
+    "BORROWED_WORDS",
+    "ROOT",
+    "AsinhScale",
+    "BooleanGate",
+    "EllipseGate",
+    "Exclusive",
+    "Expectation",
+    "FixedGate",
+    "Gate",
+    "GateTemplate",
+    "Identity",
+    "LinearScale",
+    "LogicleScale",
+    "Marker",
+    "MixtureGate",
+    "Panel",
+    "PopulationName",
+    "Positive",
+    "QuantileGate",
+    "Scale",
+    "SeedGate",
+    "SeedSide",
+    "SharedGate",
+    "Sign",
+    "SingletGate",
+    "TailGate",
+    "ValleyGate",
+    "Window",
+    "ingredients_of",
+    "markers_of",
+    "markers_of_gate",
+    "required_markers_of",
+]
 
 ROOT = "root"
 """Parent of the first populations: every event of the acquisition."""
 
-Sign: TypeAlias = Literal["+", "-"]
-PopulationName: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=60)]
-Positive: TypeAlias = Annotated[float, Field(gt=0)]
+FEWEST_COUNTED = 50
+"""Events of a population below which its number is flagged unless the template says otherwise: a count of 50 has a coefficient
+of variation of 14 %, and 50 is the usual limit of quantification of cytometry (CLSI H62, 2021, leaves the number to the
+laboratory)."""
 
 
 class _Declaration(BaseModel):
@@ -42,9 +100,9 @@ class AsinhScale(_Declaration):
 
 
 class LinearScale(_Declaration):
-    """The values as they are."""
+    """The values as they are: scatter, and data that come scaled already."""
 
-    kind: Literal["linear"]
+    kind: Literal["linear", "none"]
 
 
 Scale: TypeAlias = Annotated[LogicleScale | AsinhScale | LinearScale, Field(discriminator="kind")]
@@ -69,163 +127,6 @@ class Marker(_Declaration):
     scale: Scale | None = None
 
 
-class ValleyGate(_Declaration):
-    """Cut one marker at the density's valley.
-
-    Attributes
-    ----------
-    among
-        Whether the valley is looked for in the parent, or in what this population's earlier gates left of it.
-    pool_with
-        A population added to it, at most as many events, when it holds too few negatives of its own.
-    borrow
-        Populations whose own valley is used when this one has none, or a clearly worse one.
-    choice
-        Where a dim population lies between negatives and positives: ``"deepest"`` cuts where the density is lowest,
-        ``"highest"`` always above the dim ones.
-    adjust
-        Factor on the bandwidth: larger smooths more.
-    without
-        What to do where there is no valley at all: part by a mixture, which never is reportable, or pass every event, for a
-        gate that removes a population many people do not have.
-    within
-        Limits, on the marker's scale, outside which a cut is not believed.
-    """
-
-    method: Literal["valley"]
-    marker: str
-    sign: Sign
-    among: Literal["parent", "remaining"] = "parent"
-    pool_with: PopulationName | None = None
-    borrow: tuple[PopulationName, ...] = ()
-    choice: Literal["deepest", "highest"] = "deepest"
-    adjust: Positive = 1.5
-    without: Literal["mixture", "pass"] = "mixture"
-    within: tuple[float, float] | None = None
-
-
-class SharedGate(_Declaration):
-    """Use another population's cut of the same marker, so that one side's events are never the other's."""
-
-    method: Literal["shared"]
-    marker: str
-    sign: Sign
-    of: PopulationName
-
-
-class TailGate(_Declaration):
-    """Cut at a distance from a peak, for a marker whose other side forms no peak of its own.
-
-    Attributes
-    ----------
-    peak
-        The highest peak, or the one with the least or the greatest values.
-    side
-        On which side of the peak the cut lies; the peak's width is measured on its other side.
-    widths
-        Distance in standard deviations of the peak.
-    """
-
-    method: Literal["tail"]
-    marker: str
-    sign: Sign
-    among: Literal["parent", "remaining"] = "parent"
-    peak: Literal["highest", "lower", "upper"] = "highest"
-    side: Literal["above", "below"] = "above"
-    widths: Positive = 3.0
-    adjust: Positive = 1.5
-
-
-class QuantileGate(_Declaration):
-    """Cut at a quantile of a population known to be negative (or positive) for the marker."""
-
-    method: Literal["quantile"]
-    marker: str
-    sign: Sign
-    of: PopulationName
-    quantile: Annotated[float, Field(gt=0, lt=1)] = 0.99
-
-
-class FixedGate(_Declaration):
-    """Cut at a given place of the marker's scale."""
-
-    method: Literal["fixed"]
-    marker: str
-    sign: Sign
-    cut: float
-
-
-class SingletGate(_Declaration):
-    """Keep events whose pulse area fits their pulse height.
-
-    Attributes
-    ----------
-    widths
-        Standard deviations of the singlets' own area/height ratio kept on each side of the commonest ratio.
-    least_excess
-        Ratio, relative to the commonest, that is kept whatever the standard deviation: two cells seen as one have at least
-        this much more area for their height, while a smaller excess is only a larger cell, such as a monocyte.
-    """
-
-    method: Literal["singlet_ratio"]
-    area: str
-    height: str
-    widths: Positive = 3.0
-    least_excess: Annotated[float, Field(ge=1)] = 1.2
-
-
-class SeedSide(_Declaration):
-    """One valley that unambiguous cells lie beyond."""
-
-    marker: str
-    sign: Sign
-
-
-class Window(_Declaration):
-    """How far from the seed's median, in the seed's robust standard deviations, cells may lie on one channel.
-
-    Attributes
-    ----------
-    below, above
-        Widths kept on either side; no limit where absent.
-    valley_above
-        Two widths between which the upper limit is set at the lowest density instead, if there is a valley.
-    """
-
-    marker: str
-    below: Positive | None = None
-    above: Positive | None = None
-    valley_above: tuple[Positive, Positive] | None = None
-    adjust: Positive = 1.0
-
-
-class SeedGate(_Declaration):
-    """Keep cells that look like an unambiguous seed population: the lymphocyte gate drawn around the T cells.
-
-    The seed's sides are applied in order; one after the first counts only where the earlier ones left something to part.
-    Windows are applied in order; each later one sees what the earlier ones left.
-    """
-
-    method: Literal["around_seed"]
-    seed: Annotated[tuple[SeedSide, ...], Field(min_length=1)]
-    windows: Annotated[tuple[Window, ...], Field(min_length=1)]
-
-
-class BooleanGate(_Declaration):
-    """Combine populations gated before: in all of these, in at least one of those, in none of the others."""
-
-    method: Literal["boolean"]
-    all_of: tuple[PopulationName, ...] = ()
-    any_of: tuple[PopulationName, ...] = ()
-    none_of: tuple[PopulationName, ...] = ()
-
-
-Gate: TypeAlias = Annotated[
-    ValleyGate | SharedGate | TailGate | QuantileGate | FixedGate | SingletGate | SeedGate | BooleanGate,
-    Field(discriminator="method"),
-]
-
-
 class GateTemplate(_Declaration):
     """One population: its parent and the gates an event must pass, all of them.
 
@@ -240,7 +141,11 @@ class GateTemplate(_Declaration):
     pass_through
         Without its markers the population is its parent, with a finding: for viability, where no dye was used.
     purity_markers
-        Markers that would prove the population pure; where the template has none of them the numbers say so.
+        Markers that would prove the population pure; where the file has none of them the numbers say so.
+    min_count
+        Events of the population itself below which its number is flagged: its limit of quantification.
+    definition
+        How the population is defined, in the words of the field, where laboratories differ.
     """
 
     name: PopulationName
@@ -251,6 +156,8 @@ class GateTemplate(_Declaration):
     required: bool = True
     pass_through: bool = False
     purity_markers: tuple[str, ...] = ()
+    min_count: Annotated[int, Field(ge=1)] = FEWEST_COUNTED
+    definition: str = ""
 
 
 class Exclusive(_Declaration):
@@ -258,6 +165,45 @@ class Exclusive(_Declaration):
 
     markers: tuple[str, str]
     among: PopulationName
+
+
+class Expectation(_Declaration):
+    """What a marker's ranks show in every sample.
+
+    Attributes
+    ----------
+    beside
+        Another marker: then ``least`` and ``most`` bound their rank correlation on cells with the anchor. Without it they bound
+        how often a cell with the anchor has more of the marker than a cell without, 0.5 meaning neither more nor less.
+    """
+
+    marker: str
+    beside: str | None = None
+    least: float | None = None
+    most: float | None = None
+
+
+class Identity(_Declaration):
+    """How to see that channels carry the markers their names say.
+
+    Attributes
+    ----------
+    anchor
+        A marker that is taken for granted, because most would notice it missing: CD3.
+    scatter
+        Two channels of light scatter, in which cells like the anchored ones are looked for.
+    exchangeable
+        Markers whose names may have been exchanged among each other.
+    on_contradiction
+        ``"reject"`` reports nothing; ``"rename"`` gates with the names set right, with a finding, where exactly one exchange
+        agrees with everything: for archives whose columns are known to have been shuffled, never for a trial.
+    """
+
+    anchor: str
+    scatter: tuple[str, str]
+    exchangeable: tuple[str, ...] = ()
+    expect: Annotated[tuple[Expectation, ...], Field(min_length=1)]
+    on_contradiction: Literal["reject", "rename"] = "reject"
 
 
 class Panel(_Declaration):
@@ -271,6 +217,10 @@ class Panel(_Declaration):
         ``"embedded"`` takes the file's own matrix and refuses numbers without one; ``"none"`` for data unmixed already.
     exclusive
         What tells whether the compensation resolves.
+    identity
+        What tells whether channels bear the right names.
+    quality
+        Limits an acquisition is held against before its gates are believed, each with its source.
     """
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=60)]
@@ -279,6 +229,8 @@ class Panel(_Declaration):
     data: Literal["raw", "scaled"] = "raw"
     compensation: Literal["embedded", "none"] = "embedded"
     exclusive: tuple[Exclusive, ...] = ()
+    identity: Identity | None = None
+    quality: QualityLimits = QualityLimits()
     markers: Annotated[tuple[Marker, ...], Field(min_length=1)]
     populations: Annotated[tuple[GateTemplate, ...], Field(min_length=1)]
 
@@ -297,8 +249,9 @@ class Panel(_Declaration):
             for name, count in Counter(names).items():
                 if count > 1:
                     yield f"{kind} '{name}' is declared {count} times"
-        if any(population.name == ROOT for population in self.populations):
-            yield f"'{ROOT}' means all events and cannot be a population"
+        for word in (ROOT, *sorted(BORROWED_WORDS)):
+            if any(population.name == word for population in self.populations):
+                yield f"'{word}' has a meaning of its own and cannot be a population"
 
     def _unknown_markers(self) -> Iterator[str]:
         known = {marker.name for marker in self.markers}
@@ -310,6 +263,11 @@ class Panel(_Declaration):
             for name in pair.markers:
                 if name not in known:
                     yield f"'exclusive' names marker '{name}', which the panel does not declare"
+        if self.identity is not None:
+            expected = [name for one in self.identity.expect for name in (one.marker, one.beside) if name is not None]
+            for name in dict.fromkeys([self.identity.anchor, *self.identity.scatter, *self.identity.exchangeable, *expected]):
+                if name not in known:
+                    yield f"'identity' names marker '{name}', which the panel does not declare"
 
     def _unknown_populations(self) -> Iterator[str]:
         earlier = {ROOT}
@@ -321,7 +279,7 @@ class Panel(_Declaration):
             for gate in population.gates:
                 if isinstance(gate, SharedGate) and gate.of in earlier and (gate.of, gate.marker) not in cut_by:
                     yield f"population '{population.name}' shares a cut of '{gate.marker}' that '{gate.of}' does not make"
-                if isinstance(gate, ValleyGate | TailGate | QuantileGate | FixedGate | SharedGate):
+                if isinstance(gate, ValleyGate | TailGate | QuantileGate | MixtureGate | FixedGate | SharedGate):
                     cut_by.add((population.name, gate.marker))
             earlier.add(population.name)
         for pair in self.exclusive:
@@ -349,28 +307,22 @@ class Panel(_Declaration):
 def markers_of(population: GateTemplate) -> Iterator[str]:
     """Name every marker a population's gates need."""
     for gate in population.gates:
-        match gate:
-            case SingletGate():
-                yield from (gate.area, gate.height)
-            case SeedGate():
-                yield from (side.marker for side in gate.seed)
-                yield from (window.marker for window in gate.windows)
-            case BooleanGate():
-                pass
-            case _:
-                yield gate.marker
+        yield from markers_of_gate(gate)
+
+
+def required_markers_of(population: GateTemplate) -> Iterator[str]:
+    """Name every marker without which the population cannot be told apart."""
+    for gate in population.gates:
+        if not (isinstance(gate, ValleyGate) and gate.where_present):
+            yield from markers_of_gate(gate)
+
+
+def ingredients_of(population: GateTemplate) -> tuple[str, ...]:
+    """Name the populations a population is combined of, each once."""
+    gates = [gate for gate in population.gates if isinstance(gate, BooleanGate)]
+    return tuple(dict.fromkeys(name for gate in gates for name in populations_of_gate(gate)))
 
 
 def _references(population: GateTemplate) -> Iterator[str]:
     for gate in population.gates:
-        match gate:
-            case ValleyGate():
-                yield from gate.borrow
-                if gate.pool_with is not None:
-                    yield gate.pool_with
-            case SharedGate() | QuantileGate():
-                yield gate.of
-            case BooleanGate():
-                yield from (*gate.all_of, *gate.any_of, *gate.none_of)
-            case _:
-                pass
+        yield from populations_of_gate(gate)

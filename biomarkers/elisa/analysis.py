@@ -23,10 +23,18 @@ from biomarkers.elisa.acceptance import (
 )
 from biomarkers.elisa.assay_plate import AnalytePlate, analyte_plates
 from biomarkers.elisa.calibration import CalibrationCurve, fit_calibration
-from biomarkers.elisa.dilution import DilutionPoint, dilution_linearity, hook_finding, hooked_dilutions
+from biomarkers.elisa.dilution_series import DilutedWells, report_series
 from biomarkers.elisa.lots import KitLot
+from biomarkers.elisa.masks import WellMask, masked_reads, unexplained_masks
 from biomarkers.elisa.plate import LayoutWell, PlateLayout, PlateMap, PlateRead, WellRead, WellRole
-from biomarkers.elisa.plate_evidence import curve_record, empty_record, spike_records, well_records
+from biomarkers.elisa.plate_evidence import (
+    curve_record,
+    effect_records,
+    empty_record,
+    replicate_responses,
+    spike_records,
+    well_records,
+)
 from biomarkers.elisa.quantitation import (
     CONFIDENCE,
     AllowedCv,
@@ -38,6 +46,8 @@ from biomarkers.elisa.records import (
     CalibratorRecord,
     ControlRecord,
     CurveRecord,
+    DilutionRecord,
+    EffectRecord,
     PlateAnalysis,
     PlateVerdict,
     RuleOutcome,
@@ -53,10 +63,13 @@ __all__ = [
     "CalibratorRecord",
     "ControlRecord",
     "CurveRecord",
+    "DilutionRecord",
+    "EffectRecord",
     "PlateAnalysis",
     "PlateVerdict",
     "RuleOutcome",
     "SpikeRecord",
+    "WellMask",
     "WellRecord",
     "analyse_plate",
     "parameters",
@@ -93,6 +106,7 @@ def analyse_plate(
     provenance: Provenance,
     lots: Sequence[KitLot] = (),
     read_on: date | None = None,
+    masks: Sequence[WellMask] = (),
 ) -> PlateAnalysis:
     """Turn one plate into results, one per accession and analyte, and a verdict per analyte.
 
@@ -111,16 +125,19 @@ def analyse_plate(
         Certificates of kit lots; the one the map names replaces the layout's calibrators and decides about controls.
     read_on
         Day of the reading, to hold against a lot's expiry.
+    masks
+        Wells a person leaves out, with who, why and when; they change nothing but what rests on those wells.
 
     Raises
     ------
     AssayError
-        Map, layout and read do not fit together; every fault is named.
+        Map, layout and read do not fit together, or a mask has no reason, no person or no well; every fault is named.
     CurveFitError
         No analyte of the plate has a usable curve. Where only some have, the others' results carry the reason instead.
     """
+    reads = masked_reads(reads, masks)
     plates = analyte_plates(reads, plate_map, layout, analytes, lots=lots, read_on=read_on)
-    outcomes = [_analyse_analyte(plate, run_id, provenance) for plate in plates]
+    outcomes = [_analyse_analyte(plate, layout, run_id, provenance) for plate in plates]
     failures = [outcome.failure for outcome in outcomes if outcome.failure is not None]
     if failures and len(failures) == len(outcomes):
         raise CurveFitError.gathered(fault for failure in failures for fault in failure.faults)
@@ -143,6 +160,9 @@ def analyse_plate(
         verdicts=tuple(outcome.verdict for outcome in outcomes),
         controls=tuple(control for outcome in outcomes for control in outcome.controls),
         spikes=tuple(spike for outcome in outcomes for spike in outcome.spikes),
+        dilutions=tuple(series for outcome in outcomes for series in outcome.dilutions),
+        effects=tuple(effect for outcome in outcomes for effect in outcome.effects),
+        masks=tuple(masks),
     )
 
 
@@ -156,11 +176,15 @@ class _Outcome:
     verdict: PlateVerdict
     controls: tuple[ControlRecord, ...] = ()
     spikes: tuple[SpikeRecord, ...] = ()
+    dilutions: tuple[DilutionRecord, ...] = ()
+    effects: tuple[EffectRecord, ...] = ()
 
 
-def _analyse_analyte(plate: AnalytePlate, run_id: str, provenance: Provenance) -> _Outcome:
+def _analyse_analyte(plate: AnalytePlate, layout: PlateLayout, run_id: str, provenance: Provenance) -> _Outcome:
     calibrators = [(well, plate.read_of(well)) for well in plate.wells_of(WellRole.CALIBRATOR)]
-    findings = [*plate.findings, *calibrator_findings(plate, calibrators)]
+    unexplained = unexplained_masks(((well, plate.read_of(well)) for well in plate.wells), plate.where)
+    effects, of_place = effect_records(plate, layout.rows, layout.columns)
+    findings = [*plate.findings, *calibrator_findings(plate, calibrators), *unexplained, *of_place]
     try:
         curve = _fitted(plate, calibrators)
     except CurveFitError as error:
@@ -170,7 +194,7 @@ def _analyse_analyte(plate: AnalytePlate, run_id: str, provenance: Provenance) -
     findings.extend(recovery_findings(plate, curve))
     findings.extend(control_findings(plate, controls))
     verdict = judge(plate, curve, controls, findings)
-    results = _results(plate, curve, run_id, provenance)
+    results, dilutions = _results(plate, curve, run_id, provenance)
     spikes, of_spikes = spike_records(plate, curve, results)
     results = tuple(
         replace(one, findings=(*one.findings, *of_spikes[one.accession_id])) if one.accession_id in of_spikes else one
@@ -189,6 +213,8 @@ def _analyse_analyte(plate: AnalytePlate, run_id: str, provenance: Provenance) -
         verdict=verdict,
         controls=controls,
         spikes=spikes,
+        dilutions=dilutions,
+        effects=effects,
     )
 
 
@@ -209,6 +235,7 @@ def _fitted(plate: AnalytePlate, calibrators: Sequence[tuple[LayoutWell, WellRea
         robust=method.robust,
         zero_calibrator=method.zero_calibrator,
         noise_crossover=method.noise_crossover,
+        replicate_responses=replicate_responses(plate),
         where=plate.where,
     )
 
@@ -228,7 +255,9 @@ def _failed(
     )
 
 
-def _results(plate: AnalytePlate, curve: CalibrationCurve, run_id: str, provenance: Provenance) -> tuple[Result, ...]:
+def _results(
+    plate: AnalytePlate, curve: CalibrationCurve, run_id: str, provenance: Provenance
+) -> tuple[tuple[Result, ...], tuple[DilutionRecord, ...]]:
     series = [
         (accession_id, dilution, wells_by_dilution[dilution])
         for accession_id, wells_by_dilution in plate.wells_by_accession().items()
@@ -241,12 +270,15 @@ def _results(plate: AnalytePlate, curve: CalibrationCurve, run_id: str, provenan
         unit=plate.analyte.unit,
         allowed_cv=AllowedCv(percent=rules.replicate_cv_percent, at_limits_percent=rules.replicate_cv_at_limits_percent),
     )
-    by_accession: dict[str, list[tuple[float, Quantified]]] = defaultdict(list)
-    for (accession_id, dilution, _), found in zip(series, quantified, strict=True):
-        by_accession[accession_id].append((dilution, found))
-    return tuple(
-        _result(plate, accession_id, _reported(by_dilution, plate), run_id, provenance)
-        for accession_id, by_dilution in by_accession.items()
+    by_accession: dict[str, list[DilutedWells]] = defaultdict(list)
+    for (accession_id, dilution, wells), found in zip(series, quantified, strict=True):
+        by_accession[accession_id].append(DilutedWells(dilution_factor=dilution, wells=tuple(wells), found=found))
+    outcomes = {
+        accession_id: report_series(plate, curve, accession_id, dilutions) for accession_id, dilutions in by_accession.items()
+    }
+    return (
+        tuple(_result(plate, accession_id, one.reported, run_id, provenance) for accession_id, one in outcomes.items()),
+        tuple(one.record for one in outcomes.values() if one.record is not None),
     )
 
 
@@ -258,44 +290,6 @@ def _replicates(plate: AnalytePlate, dilution: float, wells: Sequence[LayoutWell
         dilution_factor=dilution,
         where=f"Plate '{plate.plate_id}', analyte '{plate.analyte.code}', slot '{wells[0].slot}', wells {names}.",
     )
-
-
-def _reported(by_dilution: Sequence[tuple[float, Quantified]], plate: AnalytePlate) -> Quantified:
-    """Of a dilution series, report the least diluted number in range before which there is no hook; else the tightest bound."""
-    if len(by_dilution) == 1:
-        return by_dilution[0][1]
-    points = [_point(dilution, found) for dilution, found in by_dilution if found.quantity is not None]
-    hooked = hooked_dilutions(points)
-    rules = plate.analyte.acceptance
-    sound = [point for point in points if point.dilution_factor not in hooked]
-    linearity = dilution_linearity(
-        sound,
-        where=plate.where,
-        deviation_percent=rules.dilution_deviation_percent,
-        cv_limit_percent=rules.parallelism_cv_percent,
-    )
-    note = Finding(
-        code="DILUTION_SERIES",
-        severity=Severity.NOTE,
-        where=plate.where,
-        message=f"The specimen stands on the plate in {len(by_dilution)} dilutions; the least diluted in range is reported.",
-        remedy="Compare the dilutions on the quality page.",
-    )
-    left = [found for dilution, found in by_dilution if dilution not in hooked]
-    in_range = [one for one in left if one.quantity is not None and not one.quantity.comparator]
-    above = [one for one in left if one.quantity is not None and one.quantity.comparator == ">"]
-    below = [one for one in left if one.quantity is not None and one.quantity.comparator == "<"]
-    chosen = (in_range or above[-1:] or below or left)[0]
-    of_hook = (hook_finding(hooked, plate.where),) if hooked else ()
-    return replace(chosen, findings=(*chosen.findings, note, *of_hook, *linearity.findings))
-
-
-def _point(dilution: float, found: Quantified) -> DilutionPoint:
-    quantity = found.quantity
-    assert quantity is not None
-    if quantity.comparator:
-        return DilutionPoint(dilution_factor=dilution, concentration=None, comparator=quantity.comparator)
-    return DilutionPoint(dilution_factor=dilution, concentration=quantity.value / dilution)
 
 
 def _result(plate: AnalytePlate, accession_id: str, found: Quantified, run_id: str, provenance: Provenance) -> Result:

@@ -6,6 +6,7 @@ quantification.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -13,7 +14,8 @@ import numpy as np
 
 from biomarkers.elisa.fitting import CurveModel, Fit, Weights, fit
 from biomarkers.elisa.logistic import Curve, FloatArray, LogLogLine
-from biomarkers.elisa.noise import Evidence, Noise, believed_noise, supposed_noise
+from biomarkers.elisa.noise import Noise, supposed_noise
+from biomarkers.elisa.noise_learning import Evidence, ReplicateEvidence, believed_noise, replicate_evidence
 from biomarkers.elisa.refusals import doubts, require_identifiable, require_levels, require_monotone, require_signal
 from biomarkers.elisa.weighting import weight_floor
 from biomarkers.results import Finding, Severity
@@ -117,6 +119,7 @@ def fit_calibration(
     robust: bool = False,
     zero_calibrator: bool = True,
     noise_crossover: float | None = None,
+    replicate_responses: Sequence[Sequence[float]] = (),
 ) -> CalibrationCurve:
     """Fit the calibrators of one analyte on one plate.
 
@@ -135,8 +138,11 @@ def fit_calibration(
         Whether calibrators of concentration 0 take part in the fit.
     noise_crossover
         Response at which the constant part of a well's noise equals the proportional one, where validation has measured it;
-        without it each plate's calibrators and a prior decide. Used with "fitted" weights; other weights, and a robust fit,
-        suppose the noise they stand for.
+        without it the plate and a prior decide. Used with "fitted" weights; other weights, and a robust fit, suppose the noise
+        they stand for.
+    replicate_responses
+        Responses of specimens and controls in replicates, one entry a material and dilution: what else the plate tells of its
+        noise. They change intervals alone, never the curve.
 
     Raises
     ------
@@ -165,7 +171,9 @@ def fit_calibration(
     if isinstance(fitted.curve, LogLogLine):
         power = 0.0 if weights == "fitted" else power
     if weights == "fitted" and power > 0 and not robust:
-        evidence = _evidence(fitted, points_x, points_y, by_level if replicates == "mean" else None, top=float(np.max(y)))
+        others = replicate_evidence(replicate_responses, top=float(np.max(y)))
+        means_of = by_level if replicates == "mean" else None
+        evidence = _evidence(fitted, points_x, points_y, means_of, others=others, top=float(np.max(y)))
         noise = believed_noise(evidence, power=power, floor=floor, crossover=noise_crossover)
     else:
         noise = supposed_noise(
@@ -220,7 +228,9 @@ def _by_level(x: FloatArray, y: FloatArray) -> _ByLevel:
     )
 
 
-def _evidence(fitted: Fit, x: FloatArray, y: FloatArray, means_of: _ByLevel | None, *, top: float) -> Evidence:
+def _evidence(
+    fitted: Fit, x: FloatArray, y: FloatArray, means_of: _ByLevel | None, *, others: ReplicateEvidence, top: float
+) -> Evidence:
     """Gather what the points, and the wells behind them where they are means, say of the noise."""
     at = fitted.curve.response(x)
     nothing = np.zeros(0)
@@ -234,6 +244,7 @@ def _evidence(fitted: Fit, x: FloatArray, y: FloatArray, means_of: _ByLevel | No
         replicate_freedom=nothing if means_of is None else means_of.counts - 1.0,
         replicate_response=nothing if means_of is None else at,
         top=top,
+        others=others,
     )
 
 

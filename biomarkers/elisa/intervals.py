@@ -55,7 +55,7 @@ def limits_of_many(curve: CalibrationCurve, responses: FloatArray, n_replicates:
     replicates = n_replicates.astype(np.float64)
     band = _Band(curve=curve, targets=curve.curve.scale(responses), replicates=replicates)
     centres = np.log(curve.curve.concentration(responses))
-    places = _places(curve, centres)
+    places = _places(curve)
     lower, upper = band.crossings(places, band.is_outside(places), centres)
     return tuple(
         Interval(
@@ -100,11 +100,10 @@ def band(curve: CalibrationCurve, concentrations: Sequence[float], *, n_replicat
     )
 
 
-def _places(curve: CalibrationCurve, centres: FloatArray) -> FloatArray:
-    """Logarithms of concentrations to look at first, ascending."""
-    low = min(np.log(curve.lowest_nominal), float(np.min(centres))) - np.log(_REACH)
-    high = max(np.log(curve.highest_nominal), float(np.max(centres))) + np.log(_REACH)
-    return np.linspace(low, high, _PLACES)
+def _places(curve: CalibrationCurve) -> FloatArray:
+    """Logarithms of concentrations to look at first, ascending; the same for every response, so that none moves another's."""
+    reach = float(np.log(_REACH))
+    return np.linspace(float(np.log(curve.lowest_nominal)) - reach, float(np.log(curve.highest_nominal)) + reach, _PLACES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -14,6 +14,7 @@ from scipy.optimize import nnls
 from scipy.stats import norm
 
 from biomarkers.elisa.calibration import CalibrationCurve
+from biomarkers.elisa.logistic import Curve
 from biomarkers.errors import AssayError
 
 FUNCTIONAL_CV_PERCENT = 20.0
@@ -214,15 +215,106 @@ def detection_limits(curve: CalibrationCurve, blanks: Sequence[float], low: Mapp
     return DetectionLimits(
         blank_response=of_blank,
         detection_response=of_detection,
-        limit_of_blank=_read(curve, of_blank, direction),
-        limit_of_detection=_read(curve, of_detection, direction),
+        limit_of_blank=_read(curve.curve, of_blank, direction),
+        limit_of_detection=_read(curve.curve, of_detection, direction),
         blanks=len(blanks),
         low_readings=sum(len(values) for values in groups),
     )
 
 
-def _read(curve: CalibrationCurve, response: float, direction: float) -> float | None:
-    if direction * (response - curve.curve.zero_response) <= 0:
+def _read(curve: Curve, response: float, direction: float) -> float | None:
+    if direction * (response - curve.zero_response) <= 0:
         return 0.0
-    found = float(curve.curve.concentration(np.array([response]))[0])
+    found = float(curve.concentration(np.array([response]))[0])
     return found if np.isfinite(found) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectionRun:
+    """One plate's curve, and its responses of blanks and of one material with little analyte."""
+
+    curve: Curve
+    blanks: tuple[float, ...]
+    low: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PooledDetection:
+    """Limit of blank and of detection over plates, concentrations before dilution: the median plate's, and the largest.
+
+    Attributes
+    ----------
+    limit_of_blank, limit_of_detection
+        0 where the response lies beyond the curve's zero dose, None where most curves never give it.
+    blank_sd, low_sd
+        Of responses within plates, pooled.
+    """
+
+    limit_of_blank: float | None
+    limit_of_detection: float | None
+    largest_limit_of_detection: float | None
+    blank_sd: float
+    low_sd: float
+    plates: int
+    blanks: int
+    low_readings: int
+
+
+def pooled_detection(runs: Sequence[DetectionRun]) -> PooledDetection:
+    """Find LoB and LoD of each plate, with standard deviations pooled over all of them.
+
+    Notes
+    -----
+    As :func:`detection_limits`, where a plate's own blanks are too few for a standard deviation but not for a mean. What moves
+    all blanks of a plate together moves its calibrators too and is read off its own curve.
+
+    Raises
+    ------
+    AssayError
+        Fewer than :data:`FEWEST_BLANKS` blanks, or neither blanks nor low readings in replicates.
+    """
+    usable = [run for run in runs if len(run.blanks) > 1]
+    blanks, low = [list(run.blanks) for run in usable], [list(run.low) for run in usable if len(run.low) > 1]
+    count = sum(map(len, blanks))
+    if count < FEWEST_BLANKS:
+        raise AssayError(
+            what=f"{count} blanks were read in replicates; a limit of blank needs {FEWEST_BLANKS}.",
+            remedy="Put blanks on more plates.",
+        )
+    if not low:
+        raise AssayError(
+            what="No control of low concentration was read twice on a plate.",
+            remedy="Put the lowest control on every plate in replicates.",
+        )
+    z = float(norm.ppf(_BETA))
+    blank_sd, _ = _pooled_sd(blanks)
+    low_sd, freedom = _pooled_sd(low)
+    of_blank, of_detection = [], []
+    for run in usable:
+        direction = 1.0 if run.curve.infinite_response > run.curve.zero_response else -1.0
+        at_blank = float(np.mean(run.blanks)) + direction * z * blank_sd
+        at_detection = at_blank + direction * z / (1.0 - 1.0 / (4.0 * freedom)) * low_sd
+        of_blank.append(_read(run.curve, at_blank, direction))
+        of_detection.append(_read(run.curve, at_detection, direction))
+    return PooledDetection(
+        limit_of_blank=_median(of_blank),
+        limit_of_detection=_median(of_detection),
+        largest_limit_of_detection=None if None in of_detection else max(one for one in of_detection if one is not None),
+        blank_sd=blank_sd,
+        low_sd=low_sd,
+        plates=len(usable),
+        blanks=count,
+        low_readings=sum(map(len, low)),
+    )
+
+
+def _pooled_sd(groups: Sequence[Sequence[float]]) -> tuple[float, int]:
+    freedom = sum(len(values) - 1 for values in groups)
+    squares = sum(float(np.sum((np.array(values) - np.mean(values)) ** 2)) for values in groups)
+    return math.sqrt(squares / freedom), freedom
+
+
+def _median(limits: Sequence[float | None]) -> float | None:
+    """Median in which a limit that no concentration gives counts as endless."""
+    found = float(np.median([math.inf if limit is None else limit for limit in limits]))
+    return found if math.isfinite(found) else None

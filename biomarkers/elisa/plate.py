@@ -144,6 +144,12 @@ class PlateLayout:
         """Wells of one slot, in the order of the wells; of all analytes unless one is named."""
         return tuple(well for well in self.used_wells if well.slot == slot and analyte in ("", well.analyte))
 
+    @property
+    def is_routine(self) -> bool:
+        """Whether every specimen stands on it in one way; a layout with spikes or dilution series is for validation."""
+        slots = self.slots(WellRole.SAMPLE)
+        return not self.slots(WellRole.SPIKE) and not any(self.is_dilution_series(slot) for slot in slots)
+
     def digest(self) -> str:
         """SHA-256 of what the wells are for, the same however the file was laid out; the name is not part of it."""
         wells = [
@@ -208,6 +214,8 @@ class WellRead:
         ``""``, ``"overflow"``, ``"masked"`` or ``"missing"``: three different things, never a 0.
     mask_reason
         Who or what left the well out; empty unless masked.
+    is_mask_explained
+        Whether that says why; reader software marks a well without saying why it did.
     """
 
     position: WellPosition
@@ -215,6 +223,7 @@ class WellRead:
     value: float | None
     flag: WellFlag = ""
     mask_reason: str = ""
+    is_mask_explained: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,6 +297,7 @@ def _subtracted(well: WellRead, reference: WellRead | None) -> WellRead:
         value=both,
         flag=_graver(well.flag, reference.flag),
         mask_reason=well.mask_reason or reference.mask_reason,
+        is_mask_explained=well.is_mask_explained if well.mask_reason else reference.is_mask_explained,
     )
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from scipy.stats import t as t_distribution
 
 from biomarkers.elisa.plate import WellPosition
-from biomarkers.results import Finding, Interval, Severity
+from biomarkers.results import Finding, Severity
 
 EffectName: TypeAlias = Literal["edge", "row drift", "column drift"]
 
@@ -44,13 +44,14 @@ class PlateEffect:
     ----------
     percent
         Outermost wells over inner ones, or the last row or column over the first.
-    interval
-        With a confidence of 99.9 %, since every plate is looked at.
+    lower, upper
+        Limits with a confidence of 99.9 %, since every plate is looked at.
     """
 
     name: EffectName
     percent: float
-    interval: Interval
+    lower: float
+    upper: float
     wells: int
     findings: tuple[Finding, ...]
 
@@ -126,7 +127,8 @@ def _effect(  # noqa: PLR0917  - a row of a table
     return PlateEffect(
         name=name,
         percent=middle,
-        interval=Interval(lower=lower, upper=upper, level=_SURE),
+        lower=lower,
+        upper=upper,
         wells=wells,
         findings=findings,
     )

@@ -16,11 +16,17 @@ from biomarkers.elisa.calibration import CalibrationCurve
 from biomarkers.elisa.dilution import spike_recovery
 from biomarkers.elisa.intervals import BandPoint, band
 from biomarkers.elisa.plate import LayoutWell, WellRead, WellRole
+from biomarkers.elisa.plate_effects import PlacedWell, plate_effects
 from biomarkers.elisa.quantitation import Range, Reading, read_concentrations
-from biomarkers.elisa.records import CalibratorRecord, CurveRecord, SpikeRecord, WellRecord
+from biomarkers.elisa.records import CalibratorRecord, CurveRecord, EffectRecord, SpikeRecord, WellRecord
 from biomarkers.results import Finding, Result
 
 _BAND_POINTS = 41
+
+CLEAR_RESPONSE = 0.1
+"""Share of the plate's largest response from which a well can tell an effect of place; below, its constant noise hides it."""
+
+_REPLICATED = (WellRole.CONTROL, WellRole.SAMPLE, WellRole.SPIKE)
 
 
 def well_records(plate: AnalytePlate, curve: CalibrationCurve | None) -> tuple[WellRecord, ...]:
@@ -105,6 +111,46 @@ def spike_records(
                 )
             )
     return tuple(records), findings
+
+
+def replicate_responses(plate: AnalytePlate) -> tuple[tuple[float, ...], ...]:
+    """Responses of controls, specimens and spikes, one entry a slot and dilution, for the plate's noise to be learnt from.
+
+    Masked wells are among them: their replicates tell the noise as before, a stray one is told apart by its scatter, and no
+    limits of any other specimen move because a well was masked.
+    """
+    groups: dict[tuple[str, float], list[float]] = defaultdict(list)
+    for well in plate.wells:
+        read = plate.read_of(well)
+        if well.role in _REPLICATED and read.value is not None and read.flag in ("", "masked"):
+            groups[well.slot, plate.dilution_of(well)].append(read.value)
+    return tuple(tuple(values) for values in groups.values())
+
+
+def effect_records(plate: AnalytePlate, rows: int, columns: int) -> tuple[tuple[EffectRecord, ...], tuple[Finding, ...]]:
+    """Look for effects of place among the wells that hold the same: records, and findings of those too large."""
+    placed = [
+        PlacedWell(position=well.position, slot=f"{well.role} {well.slot} {plate.dilution_of(well)}", value=read.value)
+        for well in plate.wells
+        if well.role is not WellRole.BLANK
+        for read in [plate.read_of(well)]
+        if read.value is not None and not read.flag
+    ]
+    top = max((well.value for well in placed), default=0.0)
+    clear = [well for well in placed if well.value >= CLEAR_RESPONSE * top > 0]
+    found = plate_effects(clear, rows=rows, columns=columns, where=plate.where)
+    records = tuple(
+        EffectRecord(
+            analyte=plate.analyte.code,
+            name=one.name,
+            percent=one.percent,
+            lower=one.lower,
+            upper=one.upper,
+            wells=one.wells,
+        )
+        for one in found
+    )
+    return records, tuple(finding for one in found for finding in one.findings)
 
 
 def empty_record(read: WellRead) -> WellRecord:

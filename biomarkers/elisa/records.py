@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from biomarkers.elisa.intervals import BandPoint
+from biomarkers.elisa.masks import WellMask
 from biomarkers.results import Comparator, Run
 
 Verdict: TypeAlias = Literal["accepted", "accepted_with_findings", "rejected"]
@@ -146,6 +147,50 @@ class SpikeRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DilutionRecord:
+    """How a specimen's dilutions on one plate agree.
+
+    Attributes
+    ----------
+    dilution_factors, corrected
+        Every dilution, and the specimen's concentration it tells with the dilution counted; None outside the range.
+    hooked
+        Dilutions at which the specimen overwhelmed the assay.
+    cv_percent, slope, slope_lower, slope_upper
+        Of the corrected concentrations, and of log concentration over log share of specimen: 1 where it dilutes like the
+        calibrators. None where too few dilutions are in range.
+    slope_ratio, slope_ratio_lower, slope_ratio_upper, is_parallel
+        Slope of the specimen's own curve over the calibrators', with 90 % limits; None for fewer than three dilutions in range.
+    """
+
+    analyte: str
+    accession_id: str
+    dilution_factors: tuple[float, ...]
+    corrected: tuple[float | None, ...]
+    hooked: tuple[float, ...]
+    cv_percent: float | None
+    slope: float | None
+    slope_lower: float | None
+    slope_upper: float | None
+    slope_ratio: float | None
+    slope_ratio_lower: float | None
+    slope_ratio_upper: float | None
+    is_parallel: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EffectRecord:
+    """An effect of place on the plate, percent of the response, with its 99.9 % limits and the wells it rests on."""
+
+    analyte: str
+    name: str
+    percent: float
+    lower: float
+    upper: float
+    wells: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RuleOutcome:
     """What one rule of acceptance found; ``passed`` is None where there was nothing to judge."""
 
@@ -173,7 +218,7 @@ class PlateVerdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlateAnalysis:
-    """A plate analysed: the run with its results, and the evidence behind them."""
+    """A plate analysed: the run with its results, and the evidence behind them; ``masks`` are those a person made."""
 
     run: Run
     wells: tuple[WellRecord, ...]
@@ -181,3 +226,6 @@ class PlateAnalysis:
     verdicts: tuple[PlateVerdict, ...] = ()
     controls: tuple[ControlRecord, ...] = ()
     spikes: tuple[SpikeRecord, ...] = ()
+    dilutions: tuple[DilutionRecord, ...] = ()
+    effects: tuple[EffectRecord, ...] = ()
+    masks: tuple[WellMask, ...] = ()

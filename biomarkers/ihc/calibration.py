@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from biomarkers.ihc.detection import seed_threshold, typical_response
+from biomarkers.ihc.artefacts import FOCUS_BLOCK, Artefact, ArtefactMasks, find_artefacts
+from biomarkers.ihc.detection import NuclearLevel, nuclear_level
 from biomarkers.ihc.protocol import StainProtocol
 from biomarkers.ihc.slide import (
     Region,
@@ -43,6 +44,9 @@ LARGEST_COARSE_PIXELS = 8_000_000
 COARSE_CHUNK_PX = 2048
 SAMPLE_SIDE_PX = 256
 LARGEST_SAMPLE_COUNT = 16
+LARGE_ARTEFACT_SHARE = 0.1
+"""Share of the tissue from which on what was left out is a warning rather than a note."""
+
 COARSEST_USABLE_UM = 1.05
 """With wider pixels a lymphocyte's nucleus is some five pixels across and neighbours cannot be told apart."""
 
@@ -54,7 +58,7 @@ class Optics:
     scale: WorkingScale
     white: Vector
     vectors: StainVectors
-    seed_threshold: float
+    nuclei: NuclearLevel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,12 +80,18 @@ class SlideCalibration:
     stains: StainEstimate
     optics: Optics
     tissue: TissueMap
+    artefacts: ArtefactMasks
     findings: tuple[Finding, ...]
+
+    @property
+    def evaluable(self) -> TissueMap:
+        """The tissue that shows no pen, fold or dark place."""
+        return TissueMap(mask=self.tissue.mask & ~self.artefacts.any, step=self.tissue.step)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TileTask:
-    """One tile to measure, with the part of the tissue mask its core covers."""
+    """One tile to measure, with the part of the mask of evaluable tissue its core covers."""
 
     tile: Tile
     tissue: NDArray[np.bool_]
@@ -103,32 +113,45 @@ def calibrate_slide(slide: SlideImage, protocol: StainProtocol) -> SlideCalibrat
     white = find_white_point(coarse)
     mask = find_tissue(coarse, white.rgb, white.glass_share, protocol.tissue, step * scale.pixel_size_um)
     tissue = TissueMap(mask=mask, step=step)
-    samples = [read_working(slide, scale, region) for region in _sample_regions(coarse, white.rgb, tissue, scale)]
     expected = StainVectors.of(protocol.directions.haematoxylin, protocol.directions.dab)
-    stains = _stains_of(samples, white.rgb, expected, protocol)
-    responses = [
-        typical_response(
-            np.ascontiguousarray(separate_stains(sample, white.rgb, stains.vectors)[..., 0]), settings, scale.pixel_size_um
-        )
-        for sample in samples
+    pixel_um = step * scale.pixel_size_um
+    # A first look with the protocol's stains keeps pen out of the places from which the slide's own stains are found.
+    first = find_artefacts(coarse, white.rgb, expected, mask, protocol.artefacts, pixel_size_um=pixel_um)
+    clean = TissueMap(mask=mask & ~first.any, step=step)
+    regions = tuple(_sample_regions(coarse, white.rgb, clean, scale))
+    samples = [read_working(slide, scale, region) for region in regions]
+    tissue_pixels = [
+        sample[_enlarged(clean.crop(region), step, sample.shape)] for sample, region in zip(samples, regions, strict=True)
     ]
-    threshold = seed_threshold(np.concatenate([np.empty(0), *responses]), settings)
+    stains = _stains_of(tissue_pixels, white.rgb, expected, protocol)
+    if stains.residual_share > protocol.directions.largest_residual_share:
+        artefacts = ArtefactMasks.of(mask.shape, {})  # another stain's colours all look like ink
+    else:
+        artefacts = find_artefacts(coarse, white.rgb, stains.vectors, mask, protocol.artefacts, pixel_size_um=pixel_um)
+    haematoxylin = [np.ascontiguousarray(separate_stains(sample, white.rgb, stains.vectors)[..., 0]) for sample in samples]
+    level = nuclear_level(haematoxylin, settings, scale.pixel_size_um)
     return SlideCalibration(
         slide_name=slide.name,
         acquired_at=slide.acquired_at,
         pixel_size_um=slide.pixel_size_um,
         white_point=white,
         stains=stains,
-        optics=Optics(scale=scale, white=white.rgb, vectors=stains.vectors, seed_threshold=threshold),
+        optics=Optics(scale=scale, white=white.rgb, vectors=stains.vectors, nuclei=level),
         tissue=tissue,
-        findings=(*slide.findings, *_findings(slide, scale, white, stains, protocol)),
+        artefacts=artefacts,
+        findings=(
+            *slide.findings,
+            *_findings(slide, scale, white, stains, protocol),
+            *_artefact_findings(slide.name, tissue, artefacts, protocol),
+        ),
     )
 
 
 def tile_tasks(calibration: SlideCalibration, protocol: StainProtocol) -> tuple[TileTask, ...]:
     """List the tiles that hold tissue; the others cost nothing."""
-    scale, tissue = calibration.optics.scale, calibration.tissue
-    side = max(1, protocol.detection.tile_px // tissue.step) * tissue.step
+    scale, tissue = calibration.optics.scale, calibration.evaluable
+    block = FOCUS_BLOCK * tissue.step
+    side = max(1, protocol.detection.tile_px // block) * block
     halo = round(protocol.detection.halo_um / scale.pixel_size_um)
     grid = TileGrid(width=scale.width, height=scale.height, tile=side, halo=halo)
     tasks = (TileTask(tile=tile, tissue=tissue.crop(tile.core), tissue_step=tissue.step) for tile in grid)
@@ -185,10 +208,18 @@ def _sample_regions(coarse: RgbImage, white: Vector, tissue: TissueMap, scale: W
         yield Region(x=x, y=y, width=min(side, scale.width - x), height=min(side, scale.height - y))
 
 
-def _stains_of(samples: list[RgbImage], white: Vector, expected: StainVectors, protocol: StainProtocol) -> StainEstimate:
+def _enlarged(mask: NDArray[np.bool_], step: int, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Spread a coarse mask over the working pixels of the region it was cut for."""
+    return np.repeat(np.repeat(mask, step, axis=0), step, axis=1)[: shape[0], : shape[1]]
+
+
+def _stains_of(
+    samples: list[NDArray[np.uint8]], white: Vector, expected: StainVectors, protocol: StainProtocol
+) -> StainEstimate:
+    """Find the stains in pixels of tissue, each sample of shape (pixels, 3)."""
     if not samples:
         return StainEstimate(vectors=expected, angle_deg_by_stain=(), defaulted=("haematoxylin", "dab"), residual_share=0.0)
-    pixels = np.concatenate([sample.reshape(-1, 3) for sample in samples]).reshape(-1, 1, 3)
+    pixels = np.concatenate(samples).reshape(-1, 1, 3)
     return estimate_vectors(pixels, white, expected, largest_angle_deg=protocol.directions.largest_angle_deg)
 
 
@@ -240,6 +271,25 @@ def _findings(
             message=f"The protocol's direction was used for {' and '.join(stains.defaulted)}: {', '.join([*far, *missing])}.",
             remedy="Nothing if the slide has next to no stain of that kind; else look at the slide.",
         )
+
+
+def _artefact_findings(
+    slide_name: str, tissue: TissueMap, artefacts: ArtefactMasks, protocol: StainProtocol
+) -> Iterator[Finding]:
+    for artefact, code, remedy in (
+        (Artefact.PEN, "PEN", "Nothing if the marked part may be left out; else clean the slide and scan it again."),
+        (Artefact.FOLD, "FOLD", "Nothing if the fold may be left out; else cut a further section."),
+        (Artefact.NO_LIGHT, "NO_LIGHT", "Look for dirt or an air bubble; scan the slide again."),
+    ):
+        share = float((artefacts.mask(artefact) & tissue.mask).sum()) / max(1, int(tissue.mask.sum()))
+        if share > 0:
+            yield Finding(
+                code=code,
+                severity=Severity.WARNING if share >= LARGE_ARTEFACT_SHARE else Severity.NOTE,
+                where=f"Slide '{slide_name}', stain {protocol.stain}.",
+                message=f"{share:.1%} of the tissue is covered ({artefact.value}) and was left out.",
+                remedy=remedy,
+            )
 
 
 def _assumed(protocol: StainProtocol) -> str:

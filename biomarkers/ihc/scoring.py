@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from biomarkers.ihc.detection import Segmentation
+from biomarkers.ihc.intervals import NORMAL_WIDTH, ratio_spread
 from biomarkers.ihc.protocol import ScoringSettings
 from biomarkers.ihc.stains import FloatImage
 from biomarkers.results import Interval
@@ -43,6 +44,9 @@ class CellTable:
         Index into :data:`COMPARTMENTS`.
     intensity_class
         0 to 3.
+    cell_class
+        Index into :data:`~biomarkers.ihc.classes.CELL_CLASSES`; None where nobody classed the cells, as this package's own
+        detection never does.
     """
 
     x_px: NDArray[np.float64]
@@ -51,6 +55,7 @@ class CellTable:
     dab_od: NDArray[np.float64]
     compartment: NDArray[np.uint8]
     intensity_class: NDArray[np.uint8]
+    cell_class: NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
         return len(self.x_px)
@@ -64,11 +69,13 @@ class CellTable:
             dab_od=self.dab_od[keep],
             compartment=self.compartment[keep],
             intensity_class=self.intensity_class[keep],
+            cell_class=None if self.cell_class is None else self.cell_class[keep],
         )
 
     @classmethod
     def joined(cls, tables: list[CellTable]) -> CellTable:
-        """Append tables one after another."""
+        """Append tables one after another; the cells are classed where those of all tables are."""
+        classes = [table.cell_class for table in tables if table.cell_class is not None]
         return cls(
             x_px=np.concatenate([np.empty(0), *(table.x_px for table in tables)]),
             y_px=np.concatenate([np.empty(0), *(table.y_px for table in tables)]),
@@ -76,6 +83,7 @@ class CellTable:
             dab_od=np.concatenate([np.empty(0), *(table.dab_od for table in tables)]),
             compartment=np.concatenate([np.empty(0, dtype=np.uint8), *(table.compartment for table in tables)]),
             intensity_class=np.concatenate([np.empty(0, dtype=np.uint8), *(table.intensity_class for table in tables)]),
+            cell_class=np.concatenate(classes) if tables and len(classes) == len(tables) else None,
         )
 
 
@@ -155,7 +163,7 @@ def _ring_quantile(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BlockCounts:
-    """Cells and tissue area in square blocks of one region, each block one entry.
+    """Cells and tissue area of one region in small square blocks, row after row.
 
     Attributes
     ----------
@@ -163,10 +171,13 @@ class BlockCounts:
         By intensity class, shape (blocks, 4).
     area_mm2
         Tissue of each block; None where the slide has no pixel size.
+    columns
+        Blocks in a row: neighbours share nests of cells.
     """
 
     cells: NDArray[np.int64]
     area_mm2: NDArray[np.float64] | None
+    columns: int = 1
 
     @property
     def class_counts(self) -> dict[str, int]:
@@ -186,31 +197,47 @@ class BlockCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """A score and its limits."""
+    """A score and its limits.
+
+    Attributes
+    ----------
+    inflation
+        How many times larger the variance is than that of as many independent cells, with Student's t for few windows; 1 where
+        cells do not cluster.
+    standard_error
+        In the score's unit.
+    """
 
     value: float
     interval: Interval
+    inflation: float
+    standard_error: float
 
 
 def positive_percent(counts: BlockCounts) -> Estimate:
     """Positive cells in percent of all cells.
 
     Limits are Wilson's for the effective number of cells: the number divided by how much more the blocks differ than
-    independent cells would (Korn and Graubard 1998, Surv Methodol 24:193, with Student's t for few blocks).
+    independent cells would (Korn and Graubard 1998, Surv Methodol 24:193, with Student's t for few windows).
     """
     total, positive = counts.total, counts.positive
     share = positive / total
-    by_block = counts.cells.sum(axis=1)
-    variance = _ratio_variance(counts.cells[:, 1:].sum(axis=1), by_block)
     simple = share * (1.0 - share) / total
-    inflation = max(1.0, variance / simple) if simple > 0 and variance is not None else 1.0
-    effective = total / inflation
-    width = _width(int((by_block > 0).sum()), clustered=inflation > 1.0)
+    inflation = _inflation(counts.cells[:, 1:].sum(axis=1), counts.cells.sum(axis=1), simple, counts.columns)
+    interval = wilson_percent(positive, total, inflation)
+    return Estimate(
+        value=100.0 * share, interval=interval, inflation=inflation, standard_error=100.0 * math.sqrt(simple * inflation)
+    )
+
+
+def wilson_percent(positive: float, total: float, inflation: float) -> Interval:
+    """Wilson's limits of a percentage whose variance is ``inflation`` times that of independent cells."""
+    share, effective, width = positive / total, total / inflation, NORMAL_WIDTH
     centre = (share + width**2 / (2 * effective)) / (1 + width**2 / effective)
     half = width * math.sqrt(share * (1 - share) / effective + width**2 / (4 * effective**2)) / (1 + width**2 / effective)
     lower = 0.0 if positive == 0 else max(0.0, centre - half)
     upper = 1.0 if positive == total else min(1.0, centre + half)
-    return Estimate(value=100.0 * share, interval=Interval(lower=100.0 * lower, upper=100.0 * upper))
+    return Interval(lower=100.0 * lower, upper=100.0 * upper)
 
 
 def density_per_mm2(counts: BlockCounts) -> Estimate:
@@ -221,18 +248,21 @@ def density_per_mm2(counts: BlockCounts) -> Estimate:
     """
     assert counts.area_mm2 is not None
     area, positive = float(counts.area_mm2.sum()), counts.positive
-    value = positive / area
-    variance = _ratio_variance(counts.cells[:, 1:].sum(axis=1), counts.area_mm2)
-    poisson = positive / area**2
-    inflation = max(1.0, variance / poisson) if positive and variance is not None else 1.0
-    blocks = int((counts.area_mm2 > 0).sum())
-    # Student's t enters as a further inflation: the exact limits know only the normal width.
-    inflation *= (_width(blocks, clustered=inflation > 1.0) / _width(blocks, clustered=False)) ** 2
-    effective = positive / inflation
+    inflation = _inflation(counts.cells[:, 1:].sum(axis=1), counts.area_mm2, positive / area**2, counts.columns)
+    return Estimate(
+        value=positive / area,
+        interval=garwood_density(positive, area, inflation),
+        inflation=inflation,
+        standard_error=math.sqrt(positive * inflation) / area,
+    )
+
+
+def garwood_density(positive: float, area: float, inflation: float) -> Interval:
+    """Exact Poisson limits of a density whose variance is ``inflation`` times that of independent cells."""
+    effective, scale = positive / inflation, inflation / area
     lower = float(stats.chi2.ppf(0.025, 2 * effective)) / 2 if positive else 0.0
     upper = float(stats.chi2.ppf(0.975, 2 * effective + 2)) / 2
-    scale = inflation / area
-    return Estimate(value=value, interval=Interval(lower=lower * scale, upper=upper * scale))
+    return Interval(lower=lower * scale, upper=upper * scale)
 
 
 def h_score(counts: BlockCounts) -> Estimate:
@@ -240,34 +270,28 @@ def h_score(counts: BlockCounts) -> Estimate:
     weights = 100.0 * np.arange(4)
     total = counts.total
     value = float(counts.cells.sum(axis=0) @ weights) / total
-    by_block = counts.cells.sum(axis=1)
-    clustered = _ratio_variance(counts.cells @ weights, by_block)
     shares = counts.cells.sum(axis=0) / total
     simple = float(shares @ (weights - value) ** 2) / total
-    variance = simple if clustered is None else max(simple, clustered)
-    half = _width(int((by_block > 0).sum()), clustered=variance > simple) * math.sqrt(variance)
+    inflation = _inflation(counts.cells @ weights, counts.cells.sum(axis=1), simple, counts.columns)
+    error = math.sqrt(simple * inflation)
     if counts.positive == 0:
         # No spread was seen; as many cells might still hold the share of positives that Wilson's limits allow.
-        upper = positive_percent(counts).interval.upper
-        return Estimate(value=value, interval=Interval(lower=0.0, upper=upper))
-    return Estimate(value=value, interval=Interval(lower=max(0.0, value - half), upper=min(300.0, value + half)))
+        upper = wilson_percent(0, total, inflation).upper
+        return Estimate(value=value, interval=Interval(lower=0.0, upper=upper), inflation=inflation, standard_error=error)
+    half = NORMAL_WIDTH * error
+    interval = Interval(lower=max(0.0, value - half), upper=min(300.0, value + half))
+    return Estimate(value=value, interval=interval, inflation=inflation, standard_error=error)
 
 
-def _width(blocks: int, *, clustered: bool) -> float:
-    """Half-width of a 95 % interval in standard errors."""
-    if clustered and blocks > 1:
-        return float(stats.t.ppf(0.975, blocks - 1))
-    return float(stats.norm.ppf(0.975))
-
-
-def _ratio_variance(
-    numerator: NDArray[np.int64] | NDArray[np.float64], size: NDArray[np.int64] | NDArray[np.float64]
-) -> float | None:
-    """Variance of a ratio of two totals over blocks by its linearisation (Cochran 1977, section 6.4); None from one block."""
-    used = (size > 0) | (numerator > 0)  # a cell on the border may lie in a block without a tissue pixel
-    blocks = int(used.sum())
-    if blocks < 2:
-        return None
-    top, bottom = numerator[used].astype(np.float64), size[used].astype(np.float64)
-    residual = top - bottom * (top.sum() / bottom.sum())
-    return float(blocks / (blocks - 1) * (residual**2).sum() / bottom.sum() ** 2)
+def _inflation(
+    numerator: NDArray[np.int64] | NDArray[np.float64],
+    size: NDArray[np.int64] | NDArray[np.float64],
+    simple: float,
+    columns: int,
+) -> float:
+    """How many times the variance of independent cells the blocks show; never less than 1."""
+    spread = ratio_spread(numerator.astype(np.float64), size.astype(np.float64), columns=columns)
+    if spread is None or simple <= 0 or spread.variance <= simple:
+        return 1.0
+    # Student's t enters as a further inflation: the limits themselves know only the normal width.
+    return spread.variance / simple * (spread.width / NORMAL_WIDTH) ** 2

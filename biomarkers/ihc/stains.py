@@ -25,6 +25,9 @@ DARKEST_GLASS = 150
 LIGHT_DENSITY, DARK_DENSITY = 0.05, 1.0
 """Pixels outside these limits tell nothing about a stain's direction: too little dye, or too little light (QuPath's limits)."""
 
+GLASS_PEAK_HALF_WIDTH = 9
+"""A peak of the brightness histogram (red + green + blue, 0 to 765) is higher than all within so many steps."""
+
 GREY_COSINE = float(np.cos(0.15))
 """Pixels nearer than .15 rad to grey are dirt, pen or folds (QuPath's test)."""
 
@@ -131,10 +134,10 @@ def find_white_point(coarse: RgbImage) -> WhitePoint:
             where="White point.",
             remedy="Check the exposure of the scan; a fluorescence or inverted picture cannot be scored.",
         )
-    tall = np.flatnonzero(smooth >= 0.1 * smooth.max())
-    top = int(tall[-1])
-    near = np.arange(max(0, top - 24), top + 1)
-    peak = int(near[np.argmax(smooth[near])])
+    # Pale tissue peaks only some steps below the glass and may be the taller peak; the brightest peak is the glass.
+    wide = np.lib.stride_tricks.sliding_window_view(np.pad(smooth, GLASS_PEAK_HALF_WIDTH), 2 * GLASS_PEAK_HALF_WIDTH + 1)
+    tops = np.flatnonzero((smooth >= 0.1 * smooth.max()) & (smooth == wide.max(axis=1)))
+    peak = int(tops[-1])
     at_peak = np.abs(brightness.astype(np.int32) - peak) <= 6
     red, green, blue = np.median(pixels[at_peak], axis=0)
     glass = np.all(pixels >= np.asarray([red, green, blue]) * 0.96, axis=1)
@@ -154,8 +157,13 @@ def optical_density(rgb: RgbImage, white: Vector) -> FloatImage:
 
 def separate_stains(rgb: RgbImage, white: Vector, vectors: StainVectors) -> FloatImage:
     """Amounts of haematoxylin, DAB and residual in optical density, shape (height, width, 3)."""
+    return unmixed(optical_density(rgb, white), vectors)
+
+
+def unmixed(density: FloatImage, vectors: StainVectors) -> FloatImage:
+    """Amounts of the stains that make up the optical density of the three channels, shape (height, width, 3)."""
     unmixing = np.linalg.inv(vectors.mixing())
-    return np.asarray(cv2.transform(optical_density(rgb, white), unmixing.T.astype(np.float32)), dtype=np.float32)
+    return np.asarray(cv2.transform(density, unmixing.T.astype(np.float32)), dtype=np.float32)
 
 
 def compose_light(stains: NDArray[np.floating], white: Vector, vectors: StainVectors) -> RgbImage:

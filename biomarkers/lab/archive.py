@@ -19,6 +19,7 @@ from pathlib import Path
 
 from biomarkers.errors import BiomarkersError, LabFolderError, SourceFileError, TemporarilyUnavailableError
 from biomarkers.lab.folders import LabFolder, sync_folder
+from biomarkers.lab.pressure import require_room
 
 CHUNK_BYTES = 1 << 20
 
@@ -36,19 +37,33 @@ def raw_path(folder: LabFolder, sha256: str) -> Path:
     return folder.raw / sha256[:2] / sha256[2:4] / sha256
 
 
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, read in portions."""
+    with path.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
+
+
+def altered_bytes(folder: LabFolder) -> Iterator[str]:
+    """Read every original again and give the name of each whose bytes are no longer those of its digest."""
+    for path in sorted(folder.raw.glob("*/*/*")):
+        if file_digest(path) != path.name:
+            yield path.name
+
+
 def admit(folder: LabFolder, dropped: Path) -> Admitted:
     """Copy a dropped file into the archive under its digest; the dropped file is left as it is.
 
     Raises
     ------
     TemporarilyUnavailableError
-        The file changed while it was read; it is tried again when it has settled.
+        The file changed while it was read, or the disk is nearly full; it is tried again.
     SourceFileError
         The file is no regular file or cannot be read.
     LabFolderError
         The archive cannot be written.
     """
     incoming = folder.raw / f".incoming-{os.getpid()}-{uuid.uuid4().hex}"
+    require_room(folder.raw, for_bytes=_size(dropped))
     try:
         digest, size = _copy(dropped, incoming)
         target = raw_path(folder, digest)
@@ -63,6 +78,13 @@ def admit(folder: LabFolder, dropped: Path) -> Admitted:
         incoming.unlink(missing_ok=True)
         raise
     return Admitted(sha256=digest, size=size)
+
+
+def _size(dropped: Path) -> int:
+    try:
+        return dropped.lstat().st_size
+    except OSError as error:
+        raise _unreadable(dropped, error) from error
 
 
 def _copy(dropped: Path, incoming: Path) -> tuple[str, int]:

@@ -19,3 +19,13 @@ def write_evidence(folder: LabFolder, run_id: str, files: Mapping[str, bytes]) -
         draft = place / f".{name}.{os.getpid()}"
         draft.write_bytes(content)
         draft.replace(place / name)
+
+
+def has_evidence(folder: LabFolder, run_id: str, name: str) -> bool:
+    """Whether a file of a run's evidence is there."""
+    return (folder.evidence / run_id / name).is_file()
+
+
+def remove_evidence(folder: LabFolder, run_id: str, name: str) -> None:
+    """Take away what no longer shows the run as it stands; it is made again."""
+    (folder.evidence / run_id / name).unlink(missing_ok=True)

@@ -33,20 +33,66 @@ class Instrument(BaseModel):
 
 
 class WebSettings(BaseModel):
-    """Where the web pages are served."""
+    """Where the web pages are served, under which names, and whose word on who somebody is they take.
+
+    ``login_header`` names the header in which a reverse proxy at one of ``trusted_proxies`` gives the login it has checked.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8765
+    hosts: tuple[str, ...] = ()
+    login_header: Annotated[str, StringConstraints(pattern=r"^$|^[A-Za-z][A-Za-z0-9-]*$")] = ""
+    trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")
 
 
 class ComputeSettings(BaseModel):
-    """How heavy arithmetic is spread: this many processes on this machine; 0 means one for each processor."""
+    """How heavy arithmetic is spread, and what one computation may take.
+
+    ``processes`` run on this machine, 0 meaning one for each processor; where ``scheduler`` names a Dask scheduler, its workers
+    compute instead. ``memory_mb_for_a_process`` limits the data of each process, ``seconds_for_a_file`` the time of a file or
+    of a slide's tile.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     processes: Annotated[int, Field(ge=0, le=256)] = 0
+    scheduler: Annotated[str, StringConstraints(pattern=r"^$|^(tcp|tls|ucx)://\S+$")] = ""
+    memory_mb_for_a_process: Annotated[int, Field(ge=512)] = 4096
+    seconds_for_a_file: Annotated[float, Field(gt=0)] = 600.0
+
+
+class NightlySettings(BaseModel):
+    """When the nightly work runs, in the laboratory's time zone, and where its backups go.
+
+    Hours in which clocks change are refused: between 1 and 3 in the morning a night may have two such moments, or none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    at: Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")] = "04:15"
+    backup_folder: str = "backups"
+    backups_kept: Annotated[int, Field(ge=1, le=3650)] = 14
+    notify_webhook: Annotated[str, StringConstraints(pattern=r"^$|^https?://\S+$")] = ""
+    notify_email: str = ""
+    smtp_host: str = "localhost"
+
+    @field_validator("at")
+    @classmethod
+    def _outside_clock_changes(cls, value: str) -> str:
+        if "01:00" <= value <= "03:00":
+            raise ValueError(f"'{value}' lies where clocks are changed; choose a time outside 01:00 to 03:00")
+        return value
+
+
+class OrchestrationSettings(BaseModel):
+    """The Prefect server: empty for the laboratory's own on this machine, else the API of one shared by several machines."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    api_url: Annotated[str, StringConstraints(pattern=r"^$|^https?://\S+/api$")] = ""
+    port: Annotated[int, Field(ge=0, le=65535)] = 4200
 
 
 class LabSettings(BaseModel):
@@ -60,6 +106,8 @@ class LabSettings(BaseModel):
     instruments: tuple[Instrument, ...] = ()
     web: WebSettings = WebSettings()
     compute: ComputeSettings = ComputeSettings()
+    nightly: NightlySettings = NightlySettings()
+    orchestration: OrchestrationSettings = OrchestrationSettings()
 
     @field_validator("time_zone")
     @classmethod
@@ -95,6 +143,17 @@ port = 8765
 [compute]
 # Processes for heavy arithmetic; 0 means one for each processor.
 processes = 0
+# A Dask scheduler whose workers compute instead, such as "tcp://10.0.0.5:8786".
+scheduler = ""
+
+[nightly]
+# Local time of the nightly work, and where its backups go: a folder of this laboratory, or better a path on another disk.
+at = "04:15"
+backup_folder = "backups"
+
+[orchestration]
+# Empty: a Prefect server of this laboratory's own. Several machines share one by its API's address.
+api_url = ""
 """
 
 
@@ -143,6 +202,16 @@ class LabFolder:
     def work(self) -> Path:
         """Links under which files are read by their own names while they are worked on."""
         return self.root / ".work"
+
+    @property
+    def logs(self) -> Path:
+        """What services say, and the structured log."""
+        return self.root / "logs"
+
+    @property
+    def nights(self) -> Path:
+        """Pages of the nightly work."""
+        return self.root / "nights"
 
     @property
     def orchestration(self) -> Path:

@@ -132,7 +132,7 @@ def by_stem(files: Iterable[DroppedFile]) -> Mapping[tuple[str, str], tuple[Drop
     return {key: tuple(group) for key, group in groups.items()}
 
 
-COMPOUND_ENDINGS = (".map.csv", ".map.xlsx", ".ome.tiff", ".ome.tif")
+COMPOUND_ENDINGS = (".map.csv", ".map.xlsx", ".map.toml", ".ome.tiff", ".ome.tif", ".geojson.gz")
 
 
 def stem(name: str) -> str:
@@ -146,3 +146,13 @@ def stem(name: str) -> str:
 def is_plate_map(name: str) -> bool:
     """Whether a file of the ELISA inbox is a plate map, by the ending the laboratory gives it."""
     return name.lower().endswith((".map.csv", ".map.xlsx"))
+
+
+def is_annotation(name: str) -> bool:
+    """Whether a file holds regions drawn on the slide beside it."""
+    return name.lower().endswith((".geojson", ".geojson.gz"))
+
+
+def is_sidecar(name: str) -> bool:
+    """Whether a file says something about the one beside it that shares its name."""
+    return name.lower().endswith(".toml")

@@ -23,6 +23,12 @@ LARGEST_TEXT_BYTES = 16_000_000
 MOST_CHANNELS = 4096
 """Beyond any instrument; keeps a lying $PAR from costing time."""
 
+MOST_KEYWORDS = 100_000
+"""Twenty for each of :data:`MOST_CHANNELS` and room beside; keeps a TEXT of nothing but separators from costing time."""
+
+MOST_DATA_SETS = 64
+"""Tubes one file may chain; keeps a file that points at itself a thousand times from costing time."""
+
 KNOWN_VERSIONS = ("FCS2.0", "FCS3.0", "FCS3.1", "FCS3.2")
 
 
@@ -45,6 +51,12 @@ class Layout:
 
     Attributes
     ----------
+    base
+        Where the data set begins; every place is counted from there, as the standard says.
+    file_bytes
+        Bytes from there to the end of the file.
+    text_bytes
+        Bytes of TEXT read, with its supplement.
     keywords
         Upper-case names to values as written, white space at both ends removed.
     data_by_place
@@ -52,22 +64,24 @@ class Layout:
     """
 
     version: str
+    base: int
     file_bytes: int
+    text_bytes: int
     keywords: Mapping[str, str]
     data_by_place: Mapping[str, Segment]
 
 
-def read_layout(file: BinaryIO, name: str) -> Layout:
-    """Read HEADER and TEXT of the first data set.
+def read_layout(file: BinaryIO, name: str, base: int = 0) -> Layout:
+    """Read HEADER and TEXT of the data set that begins at byte ``base``.
 
     Raises
     ------
     SourceFileError
         The file is no FCS file, is cut off, or its TEXT cannot be read.
     """
-    where = f"File '{name}'."
-    file_bytes = file.seek(0, 2)
-    file.seek(0)
+    where = f"File '{name}'." if base == 0 else f"File '{name}', data set at byte {base}."
+    file_bytes = file.seek(0, 2) - base
+    file.seek(base)
     header = file.read(HEADER_BYTES)
     version = header[:6].decode("latin-1")
     if version not in KNOWN_VERSIONS:
@@ -93,7 +107,8 @@ def read_layout(file: BinaryIO, name: str) -> Layout:
             where=where,
             remedy="The file was cut off: copy it again.",
         )
-    keywords = _read_keywords(file, text, where)
+    keywords = _read_keywords(file, base, text, where)
+    text_bytes = text.size
     supplement = _segment(keywords.get("$BEGINSTEXT", "0"), keywords.get("$ENDSTEXT", "0"))
     if supplement is not None and supplement != text and 2 <= supplement.size <= LARGEST_TEXT_BYTES:
         if supplement.last >= file_bytes:
@@ -102,17 +117,55 @@ def read_layout(file: BinaryIO, name: str) -> Layout:
                 where=where,
                 remedy="The file was cut off: copy it again.",
             )
-        keywords = _read_keywords(file, supplement, where) | keywords
+        keywords = _read_keywords(file, base, supplement, where) | keywords
+        text_bytes += supplement.size
     said = {
         "TEXT": _segment(keywords.get("$BEGINDATA", ""), keywords.get("$ENDDATA", "")),
         "HEADER": _segment(header[26:34].decode("latin-1"), header[34:42].decode("latin-1")),
     }
     return Layout(
         version=version,
+        base=base,
         file_bytes=file_bytes,
+        text_bytes=text_bytes,
         keywords=keywords,
         data_by_place={place: segment for place, segment in said.items() if segment is not None},
     )
+
+
+def read_layouts(file: BinaryIO, name: str) -> tuple[tuple[Layout, ...], str]:
+    """Read HEADER and TEXT of every data set, following $NEXTDATA.
+
+    Returns
+    -------
+    tuple of Layout
+        At least one.
+    str
+        Why the chain breaks off before its end; empty where it does not.
+
+    Raises
+    ------
+    SourceFileError
+        The first data set cannot be read, or the file chains more than :data:`MOST_DATA_SETS`.
+    """
+    layouts = [read_layout(file, name)]
+    while True:
+        following = layouts[-1].keywords.get("$NEXTDATA", "0")
+        if not following.isascii() or not following.isdigit() or not following.strip("0"):
+            return tuple(layouts), ""
+        if len(layouts) == MOST_DATA_SETS or sum(layout.text_bytes for layout in layouts) > LARGEST_TEXT_BYTES:
+            raise SourceFileError(
+                what=f"The file chains more than {MOST_DATA_SETS} data sets, or more keywords than any instrument writes.",
+                where=f"File '{name}', keyword $NEXTDATA.",
+                remedy="Export each data set to a file of its own.",
+            )
+        step = int(following[:20])
+        if step < HEADER_BYTES or step >= layouts[-1].file_bytes:
+            return tuple(layouts), f"$NEXTDATA says that another data set begins after {following[:20]} bytes, which none does"
+        try:
+            layouts.append(read_layout(file, name, layouts[-1].base + step))
+        except SourceFileError as error:
+            return tuple(layouts), f"the data set {following[:20]} bytes further on cannot be read: {error.what.rstrip('.')}"
 
 
 def locate_data(layout: Layout, event_bytes: int, event_count: int | None, name: str) -> tuple[Segment, str]:
@@ -186,8 +239,8 @@ def _segment(first: str, last: str) -> Segment | None:
     return Segment(first=begin, last=end) if end >= begin > 0 else None
 
 
-def _read_keywords(file: BinaryIO, segment: Segment, where: str) -> dict[str, str]:
-    file.seek(segment.first)
+def _read_keywords(file: BinaryIO, base: int, segment: Segment, where: str) -> dict[str, str]:
+    file.seek(base + segment.first)
     raw = file.read(segment.size)
     try:
         text = raw.decode("utf-8")
@@ -197,6 +250,12 @@ def _read_keywords(file: BinaryIO, segment: Segment, where: str) -> dict[str, st
     if delimiter.isalnum() or delimiter == "$":
         raise SourceFileError(
             what=f"TEXT begins with {delimiter!r}, which cannot separate keywords.",
+            where=where,
+            remedy="Export the file again from the acquisition software.",
+        )
+    if body.count(delimiter) > 2 * MOST_KEYWORDS:
+        raise SourceFileError(
+            what=f"TEXT holds more than {MOST_KEYWORDS} keywords, which no instrument writes.",
             where=where,
             remedy="Export the file again from the acquisition software.",
         )
@@ -221,6 +280,6 @@ def _split(body: str, delimiter: str, *, doubled_is_escaped: bool) -> dict[str, 
 
 def _is_complete(keywords: Mapping[str, str]) -> bool:
     count = keywords.get("$PAR", "")
-    if "$DATATYPE" not in keywords or not count.isdigit() or len(count) > 5 or int(count) > MOST_CHANNELS:
+    if "$DATATYPE" not in keywords or not (count.isascii() and count.isdigit()) or len(count) > 5 or int(count) > MOST_CHANNELS:
         return False
     return all(f"$P{number}N" in keywords and f"$P{number}B" in keywords for number in range(1, int(count) + 1))

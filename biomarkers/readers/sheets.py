@@ -268,6 +268,13 @@ def _require_harmless(path: Path) -> None:
         raise SourceFileError(
             what="The workbook is damaged or cut off.", where=_where(path), remedy="Export it again and drop the new file."
         ) from error
+    if any(part.compress_size > packed for part in parts):
+        # A reader would ask for that many bytes at once, and for the memory to hold them.
+        raise SourceFileError(
+            what="The workbook is damaged: one of its parts claims to be longer than the whole file.",
+            where=_where(path),
+            remedy="Export it again and drop the new file.",
+        )
     unpacked = sum(part.file_size for part in parts)
     if (
         packed > LARGEST_WORKBOOK_BYTES

@@ -1,36 +1,25 @@
-"""The study's own files: study.toml, and the full lists of subjects, specimens, visits and allocations.
+"""The study's own files: study.toml, and the full lists of subjects, specimens, visits, kit lots and allocations.
 
 Knows their columns and how their faults are told, all at once, each with its line. Must not know what is already recorded.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import math
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import date, datetime
+from dataclasses import replace
+from datetime import date
 from importlib import resources
 from pathlib import Path
-from typing import TypeVar
 
-from biomarkers.errors import Fault, SourceFileError
+from biomarkers.elisa.lots import ControlRange, KitLot
 from biomarkers.readers.declarations import parse_declaration, read_declaration
+from biomarkers.readers.list_tables import ListRow, ListTable
 from biomarkers.study.arms import ArmAssignments
 from biomarkers.study.declaration import Material
 from biomarkers.study.definition import UNSUMMARISED_VISITS, StudyDefinition
 from biomarkers.study.identifiers import is_accession_id, is_subject_id
 from biomarkers.study.roster import ActualVisit, Moment, Specimen, Subject
 
-LARGEST_LIST_BYTES = 64_000_000
-"""Some hundred thousand rows; a list of a trial has thousands."""
-
 PACKAGED_STUDY = "targeting_atr_sts.toml"
-
-Value = TypeVar("Value")
-Number = TypeVar("Number", int, float)
 
 
 def packaged_study_text() -> str:
@@ -62,7 +51,7 @@ def read_roster(path: Path, definition: StudyDefinition) -> tuple[Subject, ...]:
     SourceFileError
         With every faulty cell named by line and column.
     """
-    rows = _Table.read(path, required=("subject_id", "site", "treatment_start"), optional=_ROSTER_OPTIONAL)
+    rows = ListTable.read(path, required=("subject_id", "site", "treatment_start"), optional=_ROSTER_OPTIONAL)
     subjects = [
         Subject(
             subject_id=row.matching("subject_id", lambda text: is_subject_id(definition.identifiers, text), "a subject id"),
@@ -105,7 +94,7 @@ def read_specimens(path: Path, definition: StudyDefinition) -> tuple[Specimen, .
         With every faulty cell named by line and column.
     """
     required = ("accession_id", "subject_id", "material", "collected_at", "nominal_visit")
-    rows = _Table.read(path, required=required, optional=_SPECIMEN_OPTIONAL)
+    rows = ListTable.read(path, required=required, optional=_SPECIMEN_OPTIONAL)
     labels = {visit.code for visit in definition.visits} | set(UNSUMMARISED_VISITS) | {""}
     specimens = []
     for row in rows.rows():
@@ -169,7 +158,7 @@ def read_visits(path: Path, definition: StudyDefinition) -> tuple[ActualVisit, .
     SourceFileError
         With every faulty cell named by line and column.
     """
-    rows = _Table.read(path, required=("subject_id", "visit", "actual_date"), optional=("status", "reason"))
+    rows = ListTable.read(path, required=("subject_id", "visit", "actual_date"), optional=("status", "reason"))
     codes = {visit.code for visit in definition.visits} | set(UNSUMMARISED_VISITS)
     visits = [
         ActualVisit(
@@ -187,6 +176,55 @@ def read_visits(path: Path, definition: StudyDefinition) -> tuple[ActualVisit, .
     return tuple(visits)
 
 
+def read_lots(path: Path, definition: StudyDefinition) -> tuple[KitLot, ...]:
+    """Read lots.csv, the full list of kit lots: analyte, kit_lot, expiry, slot, value, lower, upper.
+
+    A line is one slot of one lot. A calibrator's line holds its concentration in ``value``; a control's holds its range in
+    ``lower`` and ``upper``, and in ``value`` its nominal concentration where the maker states one; in the analyte's unit.
+
+    Raises
+    ------
+    SourceFileError
+        With every faulty cell named by line and column.
+    """
+    rows = ListTable.read(path, required=("analyte", "kit_lot", "slot"), optional=("expiry", "value", "lower", "upper"))
+    codes = {analyte.code for analyte in definition.analytes}
+    lots: dict[tuple[str, str], KitLot] = {}
+    slots = []
+    for row in rows.rows():
+        analyte = row.matching("analyte", lambda text: text in codes, "an analyte of the study")
+        kit_lot = row.matching("kit_lot", bool, "a lot")
+        slot = row.matching("slot", bool, "a slot of the layout, such as STD1 or CTRL1")
+        slots.append(f"{analyte} {kit_lot} {slot}")
+        before = lots.get((analyte, kit_lot))
+        expiry = row.day("expiry")
+        if before is not None and before.expires_on != expiry:
+            row.fault("expiry", "differs from the lot's line above", "Give a lot one expiry on all its lines.")
+        lots[analyte, kit_lot] = _with_slot(
+            before or KitLot(analyte=analyte, kit_lot=kit_lot, expires_on=expiry, calibrators={}, controls={}), slot, row
+        )
+    rows.no_doubles("analyte, kit_lot and slot", slots)
+    rows.finish()
+    return tuple(lots.values())
+
+
+def _with_slot(lot: KitLot, slot: str, row: ListRow) -> KitLot:
+    """Add a line to its lot; a line with a range is a control's."""
+    value, lower, upper = (row.number(column, float, "a concentration") for column in ("value", "lower", "upper"))
+    for column, number in (("value", value), ("lower", lower), ("upper", upper)):
+        if number is not None and number < 0:
+            row.fault(column, f"holds {number:g}, which is below 0", "Enter a concentration.")
+    if lower is None and upper is None:
+        if value is None:
+            row.fault("value", "is empty", "Enter the calibrator's concentration, or the control's range in lower and upper.")
+            return lot
+        return replace(lot, calibrators={**lot.calibrators, slot: value})
+    if lower is None or upper is None or lower >= upper:
+        row.fault("lower", "and 'upper' are no range", "Enter both, the lower one first.")
+        return lot
+    return replace(lot, controls={**lot.controls, slot: ControlRange(lower=lower, upper=upper, nominal=value)})
+
+
 def read_arms(path: Path, definition: StudyDefinition) -> ArmAssignments:
     """Read arms.csv: subject_id, arm.
 
@@ -195,7 +233,7 @@ def read_arms(path: Path, definition: StudyDefinition) -> ArmAssignments:
     SourceFileError
         With every faulty line. No message repeats an arm, so that it can be shown to anyone.
     """
-    rows = _Table.read(path, required=("subject_id", "arm"), optional=())
+    rows = ListTable.read(path, required=("subject_id", "arm"), optional=())
     codes = {arm.code for arm in definition.arms}
     arm_by_subject: dict[str, str] = {}
     subjects = []
@@ -209,153 +247,3 @@ def read_arms(path: Path, definition: StudyDefinition) -> ArmAssignments:
     rows.no_doubles("subject_id", subjects)
     rows.finish()
     return ArmAssignments(arm_by_subject=arm_by_subject)
-
-
-@dataclass(kw_only=True)
-class _Table:
-    """A CSV being read; gathers every fault before it raises."""
-
-    name: str
-    lines: Sequence[tuple[int, Mapping[str, str]]]
-    faults: list[Fault] = field(default_factory=list)
-
-    @classmethod
-    def read(cls, path: Path, *, required: Sequence[str], optional: Sequence[str]) -> _Table:
-        text = _text(path)
-        delimiter = ";" if ";" in text.split("\n", 1)[0] and "," not in text.split("\n", 1)[0] else ","
-        try:
-            reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-            cells = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
-        except csv.Error as error:
-            raise SourceFileError(
-                what=f"The file is no table: {error}.", where=f"File '{path.name}'.", remedy="Save it again as CSV."
-            ) from error
-        cells = [(line, row) for line, row in cells if any(row)]
-        if not cells:
-            raise SourceFileError(
-                what="The file is empty.", where=f"File '{path.name}'.", remedy="Export the list again and drop it anew."
-            )
-        header = [column.casefold() for column in cells[0][1]]
-        table = cls(name=path.name, lines=[])
-        table._check_header(header, required, optional)
-        lines = []
-        for line, row in cells[1:]:
-            if len(row) != len(header):
-                table.faults.append(
-                    Fault(
-                        where=f"File '{path.name}', line {line}.",
-                        what=f"The line has {len(row)} cells where the header has {len(header)}.",
-                        remedy="Check for a missing or stray separator.",
-                    )
-                )
-                continue
-            lines.append((line, dict(zip(header, row, strict=True))))
-        table.lines = lines
-        return table
-
-    def _check_header(self, header: Sequence[str], required: Sequence[str], optional: Sequence[str]) -> None:
-        problems = [
-            *(f"the column '{column}' must be there" for column in required if column not in header),
-            *(f"the column '{column}' is not known" for column in header if column not in {*required, *optional}),
-            *(f"the column '{column}' stands {count} times" for column, count in Counter(header).items() if count > 1),
-        ]
-        if problems:
-            raise SourceFileError(
-                what=f"The header does not fit: {'; '.join(problems)}.",
-                where=f"File '{self.name}', line 1; found {', '.join(header)}.",
-                remedy=f"Required columns: {', '.join(required)}. Optional: {', '.join(optional) or 'none'}.",
-            )
-
-    def rows(self) -> Iterator[_Row]:
-        return (_Row(table=self, line=line, cells=cells) for line, cells in self.lines)
-
-    def no_doubles(self, column: str, values: Sequence[str]) -> None:
-        for value, count in Counter(values).items():
-            if count > 1 and value:
-                self.faults.append(
-                    Fault(
-                        where=f"File '{self.name}', {column} '{value}'.",
-                        what=f"It stands on {count} lines.",
-                        remedy="Each may stand once; remove the others.",
-                    )
-                )
-
-    def finish(self) -> None:
-        if self.faults:
-            raise SourceFileError.gathered(self.faults)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Row:
-    table: _Table
-    line: int
-    cells: Mapping[str, str]
-
-    def fault(self, column: str, what: str, remedy: str) -> None:
-        where = f"File '{self.table.name}', line {self.line}, column '{column}'."
-        self.table.faults.append(Fault(where=where, what=f"The cell {what}.", remedy=remedy))
-
-    def text(self, column: str) -> str:
-        return self.cells.get(column, "")
-
-    def matching(self, column: str, fits: Callable[[str], bool], meaning: str) -> str:
-        text = self.text(column)
-        if not fits(text):
-            self.fault(column, f"holds '{text}', which is not {meaning}", "Correct the cell.")
-        return text
-
-    def one_of(self, column: str, values: Mapping[str, Value], otherwise: Value) -> Value:
-        text = self.text(column).upper()
-        if text not in values:
-            self.fault(column, f"holds '{text}', which is not known", f"Use one of {', '.join(sorted(values))}.")
-        return values.get(text, otherwise)
-
-    def number(self, column: str, kind: type[Number], meaning: str) -> Number | None:
-        text = self.text(column)
-        if not text:
-            return None
-        try:
-            number = kind(text)
-        except ValueError:
-            number = None
-        if number is None or not math.isfinite(number):
-            self.fault(column, f"holds '{text}', which is not {meaning}", "Enter a number with a decimal point, or nothing.")
-            return None
-        return number
-
-    def day(self, column: str) -> date | None:
-        moment = self.moment(column)
-        return None if moment is None else moment.day
-
-    def moment(self, column: str) -> Moment | None:
-        text = self.text(column)
-        if not text:
-            return None
-        try:
-            if len(text) <= len("YYYY-MM-DD"):
-                return Moment(day=date.fromisoformat(text))
-            both = datetime.fromisoformat(text)
-        except ValueError:
-            self.fault(column, f"holds '{text}', which is no date", "Write dates as YYYY-MM-DD or YYYY-MM-DDTHH:MM.")
-            return None
-        return Moment(day=both.date(), time=both.time())
-
-
-def _text(path: Path) -> str:
-    try:
-        size = path.stat().st_size
-        if size > LARGEST_LIST_BYTES:
-            raise SourceFileError(
-                what=f"The file has {size} bytes; a list of the study has at most {LARGEST_LIST_BYTES}.",
-                where=f"File '{path.name}'.",
-                remedy="Check that this is the file you meant.",
-            )
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise SourceFileError(
-            what="The file is not UTF-8 text.", where=f"File '{path.name}'.", remedy="Save it as 'CSV UTF-8' and drop it again."
-        ) from error
-    except OSError as error:
-        raise SourceFileError(
-            what=f"The file cannot be read: {error.strerror}.", where=f"File '{path.name}'.", remedy="Check its rights."
-        ) from error

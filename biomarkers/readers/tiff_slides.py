@@ -1,4 +1,4 @@
-"""TIFF in its many forms (OME-TIFF, SVS, tiled and pyramidal) → levels and regions.
+"""TIFF in its many forms (OME-TIFF, SVS, NDPI, QPTIFF, tiled and pyramidal) → levels and regions.
 
 Knows which pages of a TIFF are the slide and how to read a part of one. Must not know stains or the study. Only claims that
 the file's own bytes can keep are believed, and label and macro pictures are never read.
@@ -7,20 +7,21 @@ the file's own bytes can keep are believed, and label and macro pictures are nev
 from __future__ import annotations
 
 import contextlib
-import html
 import logging
-import re
+import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import tifffile
 
 from biomarkers.errors import SourceFileError
 from biomarkers.ihc.slide import Region, RgbImage, SlideLevel
+from biomarkers.readers import tiff_metadata
 from biomarkers.readers.pixel_size import PixelSize, StatedPixelSize, settle_pixel_size
-from biomarkers.results import Finding, Severity
+from biomarkers.results import Finding
 
 LARGEST_SEGMENT_PIXELS = 64_000_000
 """A tile or strip is decoded in one piece; a larger one would take a GB."""
@@ -34,9 +35,12 @@ LARGEST_CLAIM_PER_BYTE = 1000
 SMALL_CLAIM_PIXELS = 100_000_000
 """Below this a blank picture may compress as well as it likes."""
 
-NOT_THE_SLIDE = ("label", "macro", "thumbnail", "overview", "map")
+_JPEG, _JPEG_2000, _LZW, _WEBP = frozenset({6, 7}), frozenset({33003, 33004, 33005, 34712}), 5, 50001
+_COMPRESSIONS = frozenset({1, _LZW, 8, 32946, 32773, 34925, 50000, _WEBP}) | _JPEG | _JPEG_2000
+"""None, LZW, deflate, pack bits, LZMA, Zstandard, WebP, JPEG and JPEG 2000: what scanners and programs write slides with."""
 
-_JPEG_COMPRESSIONS = (6, 7)
+_LARGEST_UNCHECKED_LZW = 200_000
+"""LZW packs up to 1300 bytes into one; shorter pieces stay harmless whatever they hold."""
 
 # What is wrong with a file is told once, in our own words; tifffile would add its own to the terminal.
 tifffile.logger().setLevel(logging.CRITICAL)
@@ -55,8 +59,9 @@ _FOREIGN = (
 )
 """What tifffile and its codecs raise for damaged files."""
 
-_UM_BY_OME_UNIT = {"µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4}
-_UM_BY_RESOLUTION_UNIT = {2: 25_400.0, 3: 10_000.0, 4: 1000.0, 5: 1.0}
+
+class StitchedSlideError(Exception):
+    """The tiles of the TIFF overlap and have to be stitched, which OpenSlide does."""
 
 
 class TiffSlide:
@@ -64,16 +69,17 @@ class TiffSlide:
 
     def __init__(self, file: tifffile.TiffFile, path: Path, declared: tuple[StatedPixelSize, ...]) -> None:
         self._name = path.name
+        self._process = os.getpid()
         number, series = _slide_series(file, path.name)
-        self._pages = tuple(_checked_page(level, number, file, path) for number, level in enumerate(series.levels))
+        planes = [page for page in series.levels[0].pages if isinstance(page, tifffile.TiffPage)]
+        plane = tiff_metadata.in_focus(planes)
+        self._pages = tuple(_checked_page(level, plane, number, file, path) for number, level in enumerate(series.levels))
         self._levels = _levels_of(self._pages, path.name)
         self._handle = file.filehandle
-        description = self._pages[0].description
-        ome = (file.ome_metadata or "") if file.is_ome else ""
-        stated = (*declared, *_stated_by(self._pages[0], description, ome, number))
+        stated = (*declared, *tiff_metadata.stated_sizes(file, self._pages[0], number))
         self._pixel_size: PixelSize = settle_pixel_size(stated, name=path.name)
-        self._acquired_at = _acquired_at(self._pages[0], description, ome)
-        self._findings = tuple(_label_findings(file, path.name))
+        self._acquired_at = tiff_metadata.acquired_at(file, self._pages[0])
+        self._findings = tuple(tiff_metadata.findings(file, series, len(planes), path.name))
 
     @property
     def name(self) -> str:
@@ -113,6 +119,9 @@ class TiffSlide:
         SourceFileError
             One of them is damaged.
         """
+        if os.getpid() != self._process:
+            # Two processes would move one position in the file and read each other's bytes as pixels.
+            raise RuntimeError("a slide belongs to the process that opened it; open it again in this one")
         page = self._pages[level]
         # Tiles a writer left out are empty glass.
         pixels = np.full((region.height, region.width, 3), 255, dtype=np.uint8)
@@ -134,8 +143,7 @@ class TiffSlide:
             decode, offset, tables, header = page.decode, page.dataoffsets[index], page.jpegtables, page.jpegheader
             self._handle.seek(offset)
             data = self._handle.read(size)
-            if page.compression in _JPEG_COMPRESSIONS and jpeg_pixels(data) > LARGEST_SEGMENT_PIXELS:
-                raise ValueError("its JPEG claims more pixels than any tile has")
+            _refuse_bomb(page, data, has_header=header is not None)
             segment, _, shape = decode(data, index, jpegtables=tables, jpegheader=header)
         except _FOREIGN as error:
             raise SourceFileError(
@@ -156,6 +164,8 @@ def open_tiff(path: Path, declared: tuple[StatedPixelSize, ...]) -> Iterator[Tif
     ------
     SourceFileError
         The file is cut off, claims what it cannot hold, or is not a slide in 8-bit colour.
+    StitchedSlideError
+        It is a Ventana BIF.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -172,21 +182,73 @@ def open_tiff(path: Path, declared: tuple[StatedPixelSize, ...]) -> Iterator[Tif
         yield slide
 
 
+def _refuse_bomb(page: tifffile.TiffPage, data: bytes, *, has_header: bool) -> None:
+    """Refuse a tile that would grow beyond all tiles when it is decoded; deflate, LZMA and Zstandard are held by tifffile."""
+    claimed = 0
+    if page.compression in _JPEG and not has_header:
+        claimed = jpeg_pixels(data)
+        if not claimed:
+            raise ValueError("its JPEG does not say how large it is")
+    elif page.compression in _JPEG_2000:
+        claimed = jpeg_2000_pixels(data)
+    elif page.compression == _WEBP:
+        claimed = webp_pixels(data)
+    if claimed > LARGEST_SEGMENT_PIXELS:
+        raise ValueError("it claims more pixels than any tile has")
+    if page.compression == _LZW and len(data) > _LARGEST_UNCHECKED_LZW:
+        most = (
+            page.tilelength * page.tilewidth if page.is_tiled else page.rowsperstrip * page.imagewidth
+        ) * page.samplesperpixel
+        if len(imagecodecs.lzw_decode(data, out=most + 4097)) > most + 4096:
+            raise ValueError("it holds more pixels than a tile has")
+
+
 def jpeg_pixels(data: bytes) -> int:
     """Count the pixels a JPEG claims in its frame header, before a decoder makes room for them; 0 where there is none."""
     place = 2
     while place + 9 <= len(data) and data[place] == 0xFF:  # every header begins with this byte
         marker, length = data[place + 1], int.from_bytes(data[place + 2 : place + 4], "big")
+        if marker == 0xFF:
+            place += 1  # headers may be padded
+            continue
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             return int.from_bytes(data[place + 5 : place + 7], "big") * int.from_bytes(data[place + 7 : place + 9], "big")
         place += 2 + length
     return 0
 
 
+def jpeg_2000_pixels(data: bytes) -> int:
+    """Count the pixels a JPEG 2000 claims in its size header; of several headers the largest claim."""
+    claims, place = [], data.find(b"\xff\x4f\xff\x51")
+    while place >= 0 and place + 24 <= len(data):
+        right, bottom, left, top = struct.unpack_from(">4I", data, place + 8)
+        claims.append(int(max(0, right - left) * max(0, bottom - top)))
+        place = data.find(b"\xff\x4f\xff\x51", place + 4)
+    if not claims:
+        raise ValueError("its JPEG 2000 does not say how large it is")
+    return max(claims)
+
+
+def webp_pixels(data: bytes) -> int:
+    """Count the pixels a WebP claims."""
+    kind = data[12:16]
+    if data[:4] != b"RIFF" or len(data) < 30:
+        raise ValueError("its WebP does not say how large it is")
+    if kind == b"VP8L":
+        bits = int.from_bytes(data[21:25], "little")
+        return ((bits & 0x3FFF) + 1) * ((bits >> 14 & 0x3FFF) + 1)
+    if kind == b"VP8X":
+        return (int.from_bytes(data[24:27], "little") + 1) * (int.from_bytes(data[27:30], "little") + 1)
+    return (int.from_bytes(data[26:28], "little") & 0x3FFF) * (int.from_bytes(data[28:30], "little") & 0x3FFF)
+
+
 def _slide_series(file: tifffile.TiffFile, name: str) -> tuple[int, tifffile.TiffPageSeries]:
     """Take the largest picture that is not a label, macro or thumbnail, with its number."""
     _refuse_long_chain(file, name)
-    slides = [(number, series) for number, series in enumerate(file.series) if not _is_aside(series)]
+    _refuse_cut_chain(file, name)
+    if file.is_bif:
+        raise StitchedSlideError
+    slides = [(number, series) for number, series in enumerate(file.series) if not tiff_metadata.aside_kind(series)]
     if not slides:
         raise SourceFileError(
             what="The file holds no picture of a slide.", where=f"File '{name}'.", remedy="Export the slide again."
@@ -204,13 +266,30 @@ def _refuse_long_chain(file: tifffile.TiffFile, name: str) -> None:
     )
 
 
-def _is_aside(series: tifffile.TiffPageSeries) -> bool:
-    return any(word in series.name.casefold() for word in NOT_THE_SLIDE)
+def _refuse_cut_chain(file: tifffile.TiffFile, name: str) -> None:
+    """Refuse a file whose list of pictures goes on beyond its end: a copy that is not complete yet, or never was."""
+    handle, form = file.filehandle, file.tiff
+    place = form.offsetsize if form.offsetsize == 8 and not form.is_ndpi else 4
+    if len(file.pages):
+        last = file.pages[len(file.pages) - 1].offset
+        handle.seek(last)
+        (tags,) = struct.unpack(form.tagnoformat, handle.read(form.tagnosize))
+        place = last + form.tagnosize + tags * form.tagsize
+    handle.seek(place)
+    link = handle.read(form.offsetsize)
+    if len(link) < form.offsetsize or struct.unpack(form.offsetformat, link)[0] >= handle.size:
+        raise SourceFileError(
+            what=f"The file is cut off: it ends after {handle.size} bytes, before the list of its pictures does.",
+            where=f"File '{name}'.",
+            remedy="Copy the slide again.",
+        )
 
 
-def _checked_page(level: tifffile.TiffPageSeries, number: int, file: tifffile.TiffFile, path: Path) -> tifffile.TiffPage:
+def _checked_page(
+    level: tifffile.TiffPageSeries, plane: int, number: int, file: tifffile.TiffFile, path: Path
+) -> tifffile.TiffPage:
     """Return a level's page once its claims fit the file's bytes."""
-    page = level.pages[0]
+    page = level.pages[plane] if plane < len(level.pages) else None
     where = f"File '{path.name}', pyramid level {number}."
     if not isinstance(page, tifffile.TiffPage):
         raise SourceFileError(what="The level has no page of its own.", where=where, remedy="Export the slide again.")
@@ -228,6 +307,12 @@ def _checked_page(level: tifffile.TiffPageSeries, number: int, file: tifffile.Ti
             what=f"The picture claims {wide} x {long} pixels in pieces of {across} x {high}.",
             where=where,
             remedy="Export the slide as a tiled TIFF with tiles of 256 to 2048 pixels.",
+        )
+    if page.compression not in _COMPRESSIONS:
+        raise SourceFileError(
+            what=f"The picture is compressed in a way (number {int(page.compression)}) that slides do not use.",
+            where=where,
+            remedy="Export the slide with JPEG, JPEG 2000, LZW or deflate.",
         )
     size = file.filehandle.size
     if wide * long > SMALL_CLAIM_PIXELS and wide * long * 3 > LARGEST_CLAIM_PER_BYTE * size:
@@ -284,54 +369,3 @@ def _paste(pixels: RgbImage, segment: RgbImage, region: Region, *, x: int, y: in
         pixels[top - region.y : bottom - region.y, left - region.x : right - region.x] = segment[
             top - y : bottom - y, left - x : right - x
         ]
-
-
-def _stated_by(page: tifffile.TiffPage, description: str, ome: str, series_index: int) -> Iterator[StatedPixelSize]:
-    if ome:
-        yield from _stated_by_ome(ome, series_index)
-    elif found := re.search(r"\bMPP\s*=\s*([0-9.eE+-]+)", description):
-        size = float(found.group(1))
-        yield StatedPixelSize(origin="vendor metadata", x_um=size, y_um=size)
-    unit = page.tags.get("ResolutionUnit")
-    across, down = page.tags.get("XResolution"), page.tags.get("YResolution")
-    um = _UM_BY_RESOLUTION_UNIT.get(int(unit.value)) if unit is not None else None
-    if um is not None and across is not None and down is not None:
-        (x_count, x_per), (y_count, y_per) = across.value, down.value
-        if x_count > 0 and y_count > 0:
-            yield StatedPixelSize(origin="resolution tag", x_um=um * x_per / x_count, y_um=um * y_per / y_count)
-
-
-def _stated_by_ome(ome: str, series_index: int) -> Iterator[StatedPixelSize]:
-    pictures = re.findall(r"<(?:\w+:)?Pixels\b([^>]*)>", html.unescape(ome))
-    if series_index >= len(pictures):
-        return
-    attributes = dict(re.findall(r"(\w+)\s*=\s*[\"']([^\"']*)[\"']", pictures[series_index]))
-    sizes = []
-    for axis in ("X", "Y"):
-        um = _UM_BY_OME_UNIT.get(attributes.get(f"PhysicalSize{axis}Unit", "µm"))
-        if um is None or f"PhysicalSize{axis}" not in attributes:
-            return
-        sizes.append(um * float(attributes[f"PhysicalSize{axis}"]))
-    yield StatedPixelSize(origin="OME metadata", x_um=sizes[0], y_um=sizes[1])
-
-
-def _acquired_at(page: tifffile.TiffPage, description: str, ome: str) -> str:
-    if found := re.search(r"<(?:\w+:)?AcquisitionDate>([^<]*)<", ome):
-        return found.group(1).strip()
-    date, time = (re.search(rf"\b{word}\s*=\s*([^|]+)", description) for word in ("Date", "Time"))
-    if date:
-        return " ".join(part.group(1).strip() for part in (date, time) if part)
-    tag = page.tags.get("DateTime")
-    return str(tag.value).strip() if tag is not None else ""
-
-
-def _label_findings(file: tifffile.TiffFile, name: str) -> Iterator[Finding]:
-    labels = [series.name for series in file.series if any(word in series.name.casefold() for word in ("label", "macro"))]
-    if labels:
-        yield Finding(
-            code="LABEL_IMAGE",
-            severity=Severity.NOTE,
-            where=f"File '{name}'.",
-            message=f"The file holds a picture of the slide's label or whole glass ({', '.join(labels)}); it was not read.",
-            remedy="A label may show a name; export slides without it where they leave the laboratory.",
-        )

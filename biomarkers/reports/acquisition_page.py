@@ -13,9 +13,13 @@ from markupsafe import Markup
 
 from biomarkers.cytometry.analysis import AcquisitionAnalysis, PopulationRecord
 from biomarkers.cytometry.panel import ROOT
+from biomarkers.cytometry.quality_limits import QualityLimits
+from biomarkers.cytometry.time_quality import TimeQuality
 from biomarkers.reports.figures import Axis, Drawing, Frame, Point, Tick, density_picture, linear_axis
 from biomarkers.reports.gate_densities import GateCut, GateDensity
 from biomarkers.reports.page import Fact, all_findings, render
+from biomarkers.reports.population_tree import population_tree
+from biomarkers.reports.time_figure import time_figure
 from biomarkers.results import Finding, Interval
 
 _PLOT = 236.0
@@ -50,6 +54,7 @@ class GatePart:
     events: int
     kept: int
     cuts: tuple[CutRow, ...]
+    outline: OutlineRow | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +66,35 @@ class CutRow:
     quality: Markup
 
 
-def acquisition_page(analysis: AcquisitionAnalysis, densities: Sequence[GateDensity] = (), *, title: str) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutlineRow:
+    """An ellipse in words."""
+
+    markers: str
+    origin: str
+    quality: float | None
+    mark: Markup
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimePart:
+    """Signal and flow over time, with what was left out."""
+
+    picture: Markup
+    slices: int
+    removed: int
+    removed_percent: float
+    has_rate: bool
+
+
+def acquisition_page(
+    analysis: AcquisitionAnalysis,
+    densities: Sequence[GateDensity] = (),
+    *,
+    title: str,
+    over_time: TimeQuality | None = None,
+    limits: QualityLimits | None = None,
+) -> str:
     """Write the quality page of an acquisition: one HTML document that needs nothing besides itself.
 
     Parameters
@@ -70,6 +103,10 @@ def acquisition_page(analysis: AcquisitionAnalysis, densities: Sequence[GateDens
         From :func:`~biomarkers.reports.gate_densities.gate_densities`; without them the page shows no gates.
     title
         Heading of the page, such as the acquisition's name.
+    over_time
+        From :func:`~biomarkers.cytometry.time_quality.judge_time`; without it the page shows nothing over time.
+    limits
+        The panel's, drawn into the figure over time.
     """
     run = analysis.run
     depths = _depths(analysis.populations)
@@ -98,7 +135,21 @@ def acquisition_page(analysis: AcquisitionAnalysis, densities: Sequence[GateDens
             )
             for record in depth_first(analysis.populations)
         ],
+        tree=population_tree(analysis.populations, analysis.events),
         gates=[_gate_part(density) for density in densities],
+        over_time=None if over_time is None else _time_part(over_time, limits or QualityLimits()),
+    )
+
+
+def _time_part(over_time: TimeQuality, limits: QualityLimits) -> TimePart | None:
+    if len(over_time.slices) < 2:
+        return None
+    return TimePart(
+        picture=time_figure(over_time, limits),
+        slices=len(over_time.slices),
+        removed=over_time.removed,
+        removed_percent=over_time.removed_percent,
+        has_rate=over_time.rate is not None,
     )
 
 
@@ -158,6 +209,14 @@ def _gate_part(density: GateDensity) -> GatePart:
         cuts=tuple(
             CutRow(cut=cut, marker=_cut_marker(density, cut), quality=quality_mark(cut.quality)) for cut in density.cuts
         ),
+        outline=None
+        if density.outline is None
+        else OutlineRow(
+            markers=" and ".join(density.markers),
+            origin=density.outline.origin,
+            quality=density.outline.quality,
+            mark=quality_mark(density.outline.quality),
+        ),
     )
 
 
@@ -215,6 +274,9 @@ def _draw_plane(drawing: Drawing, density: GateDensity, x_axis: Axis, y_axis: Ax
     drawing.picture((frame.left, frame.top), (frame.width, frame.height), density_picture(density.counts), crisp=True)
     drawing.axes(frame, grid=False)
     drawing.line((frame.left, frame.top), (frame.left, frame.bottom), "axis")
+    if density.outline is not None:
+        drawing.path([frame.at(float(x), float(y)) for x, y in density.outline.points], "gate", closed=True)
+        return
     rays = sorted((cut.value for cut in density.cuts if cut.axis < 0), reverse=True)
     if rays:
         _draw_rays(drawing, frame, rays)

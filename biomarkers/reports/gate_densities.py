@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from biomarkers.cytometry.cuts import Column, Cut, Mask
-from biomarkers.cytometry.gating import GatedPopulation, Gating
+from biomarkers.cytometry.ellipses import Ellipse
+from biomarkers.cytometry.gated import GatedPopulation, Gating
 from biomarkers.cytometry.panel import GateTemplate, SingletGate
 from biomarkers.reports.figures import MINUS, Tick, linear_axis
 
@@ -51,6 +52,21 @@ class GateCut:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GateOutline:
+    """An ellipse as its picture shows it.
+
+    Attributes
+    ----------
+    points
+        Shape (corners, 2): first marker, second marker, on the display scale.
+    """
+
+    points: npt.NDArray[np.float64]
+    quality: float | None
+    origin: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class GateDensity:
     """The events one step of a population's gating looks at, counted on a grid, with the cuts drawn through them.
 
@@ -70,6 +86,8 @@ class GateDensity:
         All events looked at, whether or not they lie within the edges.
     members
         Those of them in the population.
+    outline
+        The ellipse the picture is about; None where it is about cuts.
     """
 
     population: str
@@ -82,6 +100,7 @@ class GateDensity:
     cuts: tuple[GateCut, ...]
     events: int
     members: int
+    outline: GateOutline | None = None
 
 
 def gate_densities(gating: Gating) -> tuple[GateDensity, ...]:
@@ -93,7 +112,7 @@ def gate_densities(gating: Gating) -> tuple[GateDensity, ...]:
     densities: list[GateDensity] = []
     for population in gating.populations.values():
         template = gating.panel.population(population.name)
-        if template is None or not population.cuts:
+        if template is None or not (population.cuts or population.ellipses):
             continue
         densities.extend(_of_population(gating, population, template))
     return tuple(densities)
@@ -110,6 +129,9 @@ def _of_population(gating: Gating, population: GatedPopulation, template: GateTe
                 with np.errstate(divide="ignore", invalid="ignore"):
                     ratio = np.log(gating.scaled[gate.area] / gating.scaled[gate.height]).astype(np.float32)
                 seen &= _passing(cuts, ratio)
+    for ellipse in population.ellipses:
+        found.append(_elliptic(gating, population, ellipse, seen))
+        seen &= ellipse.keeps(*(gating.scaled[marker] for marker in ellipse.markers))
     own = [cut for cut in population.cuts if cut.marker in gating.scaled]
     markers = list(dict.fromkeys(cut.marker for cut in own))
     for start in range(0, len(markers), 2):
@@ -138,6 +160,18 @@ def _plain(
 ) -> GateDensity:
     drawn = tuple(_gate_cut(cut, markers.index(cut.marker), _in_linear_units(gating, cut)) for cut in cuts)
     return _counted(gating, population, markers, drawn, seen)
+
+
+def _elliptic(gating: Gating, population: GatedPopulation, ellipse: Ellipse, seen: Mask) -> GateDensity:
+    angles = np.linspace(0, 2 * np.pi, 90, endpoint=False)
+    circle = np.column_stack([np.cos(angles), np.sin(angles)])
+    half_axes = np.linalg.cholesky(ellipse.covariance) * math.sqrt(ellipse.distance_square)
+    outline = GateOutline(
+        points=np.asarray(ellipse.centre + circle @ half_axes.T, dtype=np.float64),
+        quality=ellipse.quality,
+        origin=ellipse.origin,
+    )
+    return _counted(gating, population, ellipse.markers, (), seen, outline=outline)
 
 
 def _gate_cut(cut: Cut, axis: int, linear: float | None) -> GateCut:
@@ -170,13 +204,16 @@ class _Scale:
 
 
 def _counted(
-    gating: Gating, population: GatedPopulation, markers: tuple[str, ...], cuts: tuple[GateCut, ...], seen: Mask
+    gating: Gating,
+    population: GatedPopulation,
+    markers: tuple[str, ...],
+    cuts: tuple[GateCut, ...],
+    seen: Mask,
+    *,
+    outline: GateOutline | None = None,
 ) -> GateDensity:
     bins = BINS if len(markers) == 2 else 2 * BINS
-    edges = tuple(
-        _edges(gating.scaled[marker][seen], [cut.value for cut in cuts if cut.axis == axis], bins)
-        for axis, marker in enumerate(markers)
-    )
+    edges = tuple(_edges(gating.scaled[marker][seen], _shown(cuts, outline, axis), bins) for axis, marker in enumerate(markers))
     inside = seen & population.membership
     return GateDensity(
         population=population.name,
@@ -189,7 +226,16 @@ def _counted(
         cuts=cuts,
         events=int(np.count_nonzero(seen)),
         members=int(np.count_nonzero(inside)),
+        outline=outline,
     )
+
+
+def _shown(cuts: Sequence[GateCut], outline: GateOutline | None, axis: int) -> list[float]:
+    """List the places on an axis that a picture must hold."""
+    places = [cut.value for cut in cuts if cut.axis == axis]
+    if outline is not None:
+        places += [float(outline.points[:, axis].min()), float(outline.points[:, axis].max())]
+    return places
 
 
 def _edges(values: Column, cuts: Sequence[float], bins: int) -> npt.NDArray[np.float64]:

@@ -59,7 +59,7 @@ def render(template: str, *, title: str, provenance: Provenance, findings: Seque
     """
     ordered = by_weight(findings)
     page = (
-        _environment()
+        environment()
         .get_template(template)
         .render(
             title=title,
@@ -159,8 +159,9 @@ def _flattened(path: str, value: object) -> Iterable[Parameter]:
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """Return the environment that every page is drawn in: everything escaped, nothing undefined."""
+    made = Environment(
         loader=PackageLoader("biomarkers.reports", "templates"),
         autoescape=select_autoescape(default=True, default_for_string=True),
         undefined=StrictUndefined,
@@ -169,7 +170,7 @@ def _environment() -> Environment:
         # Control characters in a foreign file's words have no place in a page.
         finalize=lambda value: printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
     )
-    environment.filters |= {
+    made.filters |= {
         "data": data,
         "percent": percent,
         "codes": codes_markup,
@@ -177,4 +178,4 @@ def _environment() -> Environment:
         "quantity": quantity_markup,
         "interval": interval_markup,
     }
-    return environment
+    return made

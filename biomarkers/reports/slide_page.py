@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from biomarkers.ihc.analysis import ScoreRecord, SlideAnalysis
+from biomarkers.ihc.records import ScoreRecord, SlideAnalysis
 from biomarkers.ihc.scoring import INTENSITY_CLASSES
 from biomarkers.ihc.stains import Vector
 from biomarkers.reports.figures import Axis, Drawing, Frame, Tick, linear_axis, rgb_colour
@@ -27,9 +27,23 @@ _BAR_LENGTHS_UM = (5000, 2000, 1000, 500, 200, 100, 50, 20, 10)
 
 _SCORES: Mapping[str, tuple[str, str, str]] = {
     "positive_percent": ("positive cells", "%", "of all cells in the region"),
-    "density_per_mm2": ("positive cells per area", "/mm²", "of tissue in the region"),
-    "h_score": ("H-score", "of 300", "over all cells in the region"),
+    "density_per_mm2": ("positive cells per area", "/mm²", "of the region's area that can be evaluated"),
+    "h_score": ("H-score", "of 300", "over {h_score_cells} in the region"),
 }
+_TUMOUR_SCORES: Mapping[str, tuple[str, str, str]] = {
+    "tps": ("TPS", "%", "of viable tumour cells"),
+    "cps": ("CPS", "of 100", "per 100 viable tumour cells"),
+}
+
+_WHAT_IS_MARKED: Mapping[str, str] = {
+    "CD4": "CD4+ cells are helper T cells, but macrophages and monocytes carry CD4 too: these are CD4+ cells, not T cells. ",
+    "PDL1": "TPS by image analysis needs a pathologist's confirmation. ",
+}
+_PROVEN = "Accuracy was shown on nuclear Ki-67 against labelled cells. "
+_UNPROVEN = (
+    "Accuracy was shown on nuclear Ki-67; on membrane stains (CD4, CD8, PD-L1) it is not yet proven against labelled cells. "
+)
+_NUCLEAR_STAINS = frozenset({"KI67"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +112,8 @@ def slide_page(analysis: SlideAnalysis, pictures: SlidePictures | None = None, *
             Fact(name="run", value=run.run_id),
         ),
         results=run.results,
+        caution=caution(analysis.stain),
+        areas=analysis.areas,
         regions=[_region(record) for record in analysis.scores],
         section=None if pictures is None else section_drawing(pictures.section, pictures.fields),
         fields=[] if pictures is None else [_field(field) for field in pictures.fields],
@@ -107,15 +123,29 @@ def slide_page(analysis: SlideAnalysis, pictures: SlidePictures | None = None, *
     )
 
 
+def caution(stain: str) -> str:
+    """Say what is known of the accuracy for a stain, and what its positive cells are."""
+    return (_WHAT_IS_MARKED.get(stain, "") + (_PROVEN if stain in _NUCLEAR_STAINS else _UNPROVEN)).strip()
+
+
 def _region(record: ScoreRecord) -> RegionPart:
     values = {
         "positive_percent": record.positive_percent,
         "density_per_mm2": record.density_per_mm2,
         "h_score": record.h_score,
+        "tps": record.tps,
+        "cps": record.cps,
     }
+    shown = _SCORES if record.tumour_cells is None else {**_SCORES, **_TUMOUR_SCORES}
     rows = tuple(
-        ScoreRow(name=words, value=values[name], unit=unit, denominator=denominator, interval=record.intervals.get(name))
-        for name, (words, unit, denominator) in _SCORES.items()
+        ScoreRow(
+            name=words,
+            value=values[name],
+            unit=unit,
+            denominator=denominator.format(h_score_cells=record.h_score_cells),
+            interval=record.intervals.get(name),
+        )
+        for name, (words, unit, denominator) in shown.items()
     )
     return RegionPart(record=record, rows=rows, classes=classes_drawing(record))
 
@@ -165,6 +195,9 @@ def section_drawing(section: SectionPicture, fields: tuple[FieldPicture, ...]) -
         drawing.rectangle((x, y), (width, height), "field-place")
         drawing.circle((x + size, y + size), size * 0.9, "field-number")
         drawing.scaled_text((x + size, y + 1.4 * size), str(number), 1.2 * size)
+    for line in section.regions:
+        kind = f"region region-{line.kind}"
+        drawing.path(line.corners, kind, closed=True, title=" ".join(word for word in (line.kind, line.name) if word))
     _scale_bar(drawing, section.pixel_size_um)
     return drawing.markup()
 
@@ -174,12 +207,12 @@ def _field(field: FieldPicture) -> FieldPart:
 
 
 def field_drawing(field: FieldPicture) -> Markup:
-    """Draw a field with a ring around every cell, by class in colour and in line."""
+    """Draw a field with the border of every cell, by class in colour and in line."""
     width, height = float(field.region.width), float(field.region.height)
     drawing = Drawing(width, height, f"Field with {field.reason}", kind="figure field")
     drawing.picture((0, 0), (width, height), field.photo)
-    for cell in field.cells:
-        drawing.circle((cell.x, cell.y), field.cell_radius_px, f"class class-{cell.intensity_class}")
+    for outline in field.outlines:
+        drawing.path(outline.corners, f"class class-{outline.intensity_class}", closed=True)
     _scale_bar(drawing, field.pixel_size_um)
     return drawing.markup()
 

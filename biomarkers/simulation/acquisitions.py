@@ -16,7 +16,7 @@ from biomarkers.simulation.courses import BloodCells
 from biomarkers.simulation.fcs_bytes import fcs_bytes, spillover_keyword
 from biomarkers.simulation.seeds import stream
 from biomarkers.simulation.truth import TrueValue
-from biomarkers.study.cellular import PanelMeasurand
+from biomarkers.study.cellular import CELLS_PER_UL, CountMeasurand, PanelMeasurand
 
 MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 """FCS dates name months in English whatever the machine's language is."""
@@ -47,6 +47,8 @@ class AcquisitionJob:
     blood: BloodCells
     measurands: tuple[PanelMeasurand, ...]
     lying_by: int = 0
+    counts: tuple[CountMeasurand, ...] = ()
+    lymphocytes_per_ul: float | None = None
 
     @property
     def assay(self) -> Assay:
@@ -89,4 +91,17 @@ class AcquisitionJob:
                 measurand=measurand.code,
                 value=100.0 * ratio if is_frequency else ratio,
                 unit="%" if is_frequency else "ratio",
+            )
+        for counted in self.counts:
+            of = counts.get(counted.lymphocytes, 0)
+            if self.lymphocytes_per_ul is None or of == 0 or counted.population not in counts:
+                continue
+            yield TrueValue(
+                accession_id=self.accession_id,
+                subject_id=self.subject_id,
+                visit=self.visit,
+                assay=Assay.CYTOMETRY,
+                measurand=counted.code,
+                value=self.lymphocytes_per_ul * counts[counted.population] / of,
+                unit=CELLS_PER_UL,
             )

@@ -15,9 +15,10 @@ from biomarkers.errors import StudyDefinitionError
 from biomarkers.results import Assay
 from biomarkers.simulation.acquisitions import AcquisitionJob
 from biomarkers.simulation.bad_files import BadFile, BytesJob, Mistake, small_png
-from biomarkers.simulation.courses import blood_cells, concentration, tissue_stain
+from biomarkers.simulation.courses import blood_cells, concentration, lymphocytes_per_ul, tissue_stain
+from biomarkers.simulation.lots import kit_lot
 from biomarkers.simulation.plate_exports import ExportForm
-from biomarkers.simulation.plates import PlacedSpecimen, PlateJob, fill_slots
+from biomarkers.simulation.plates import Mishap, PlacedSpecimen, PlateJob, fill_slots
 from biomarkers.simulation.seeds import stream
 from biomarkers.simulation.slides import SlideJob
 from biomarkers.simulation.specimens import SimulatedSpecimen
@@ -40,6 +41,7 @@ RARE_SHARE = 0.01
 
 OUTLIER_SHARE = 0.08
 REDILUTED_SHARE = 0.03
+SPOILT_SHARE = 0.03
 REDILUTION = 4.0
 ABOVE_RANGE = 3.0
 
@@ -84,6 +86,15 @@ class Bench:
             members = [next(queues[owner]) for owner in owners]
             yield self._plate(analyte, layout, index, dict(zip(slots, members, strict=False)))
 
+    def spoilt(self, plates: Sequence[PlateJob]) -> Iterator[PlateJob]:
+        """Spoil a few plates of a study that has many, so that they must be rejected; small studies are spared."""
+        rng = stream(self.seed, "mishaps")
+        mishaps = [mishap for mishap in Mishap if mishap is not Mishap.NONE]
+        count = round(SPOILT_SHARE * len(plates))
+        chosen = {int(place): mishaps[turn % len(mishaps)] for turn, place in enumerate(rng.permutation(len(plates))[:count])}
+        for place, plate in enumerate(plates):
+            yield replace(plate, mishap=chosen[place]) if place in chosen else plate
+
     def _plate(self, analyte: Analyte, layout: PlateLayout, index: int, members: Mapping[str, SimulatedSpecimen]) -> PlateJob:
         plate_id = f"{analyte.code}-P{index + 1:02d}"
         rng = stream(self.seed, "bench", plate_id)
@@ -98,6 +109,8 @@ class Bench:
         is_first_plate = index == 0 and analyte == self.definition.analytes[0]
         outlier = placed[int(rng.integers(len(placed)))].slot if is_first_plate or rng.random() < OUTLIER_SHARE else ""
         last_received = max(one.received_on for one in members.values())
+        lot = f"{analyte.code}-{last_received.year % 100}{'AB'[last_received.month > 6]}"
+        half_year = date(last_received.year, 7 if last_received.month > 6 else 1, 1)
         return PlateJob(
             seed=self.seed,
             plate_id=plate_id,
@@ -107,7 +120,8 @@ class Bench:
             # SoftMax Pro's own word for an overflow is not known to us; the plate that has one is exported as a grid.
             form=ExportForm.GRID if flare else _FORMS[number % len(_FORMS)],
             read_on=last_received + timedelta(days=PLATES_WAIT_DAYS - 4),
-            kit_lot=f"{analyte.code}-{last_received.year % 100}{'AB'[last_received.month > 6]}",
+            kit_lot=lot,
+            lot=kit_lot(self.seed, analyte.code, lot, layout, half_year),
             outlier_slot="" if outlier == flare else outlier,
             overflow_slot=flare,
         )
@@ -172,6 +186,8 @@ class Bench:
                 seed=self.seed,
             ),
             measurands=tuple(measurand for panel in self.definition.panels for measurand in panel.measurands),
+            counts=tuple(counted for panel in self.definition.panels for counted in panel.counts),
+            lymphocytes_per_ul=lymphocytes_per_ul(one.subject_id, draw=_draw(one), seed=self.seed),
         )
 
     def slides(self) -> Iterator[SlideJob]:

@@ -85,11 +85,14 @@ class Tube:
         Shape (events, 16), in the order of :data:`DETECTORS`, spillover included.
     counts
         True intact, living, single cells by population; ``live`` are all of them.
+    membership
+        Which events those are, by population.
     """
 
     events: NDArray[np.float32]
     counts: Mapping[str, int]
     spillover: NDArray[np.float64]
+    membership: Mapping[str, NDArray[np.bool_]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,8 +121,20 @@ def spillover_matrix() -> NDArray[np.float64]:
     return matrix
 
 
-def draw_tube(blood: BloodCells, events: int, day: CytometerDay, rng: Generator) -> Tube:
-    """Run a tube: cells, pairs of cells, dying cells and debris in the order they passed the laser."""
+def draw_tube(
+    blood: BloodCells,
+    events: int,
+    day: CytometerDay,
+    rng: Generator,
+    staining: Mapping[str, float] = MappingProxyType({}),
+) -> Tube:
+    """Run a tube: cells, pairs of cells, dying cells and debris in the order they passed the laser.
+
+    Parameters
+    ----------
+    staining
+        Brightness of a marker relative to the usual, by marker: what a new lot or a shorter incubation does.
+    """
     kinds = kinds_of(blood)
     shares = np.array([kind.share for kind in kinds])
     n_debris, n_doublets = rng.binomial(events, [DEBRIS_SHARE, DOUBLET_SHARE])
@@ -127,11 +142,11 @@ def draw_tube(blood: BloodCells, events: int, day: CytometerDay, rng: Generator)
     kind = rng.choice(len(kinds), size=n_cells, p=shares / shares.sum())
     is_doublet = np.arange(n_cells) < n_doublets
     is_dead = (rng.random(n_cells) < blood.dead_of_cells) & ~is_doublet
-    colours, forward, side = _cells(kinds, kind, is_dead, rng)
+    colours, forward, side = _cells(kinds, kind, is_dead, rng, staining)
     height = _HEIGHT_OF_AREA * forward * np.exp(_HEIGHT_SPREAD * rng.standard_normal(n_cells))
     pair = slice(0, n_doublets)
     partner = rng.choice(len(kinds), size=n_doublets, p=shares / shares.sum())
-    more, more_forward, more_side = _cells(kinds, partner, rng.random(n_doublets) < 0.3 * blood.dead_of_cells, rng)
+    more, more_forward, more_side = _cells(kinds, partner, rng.random(n_doublets) < 0.3 * blood.dead_of_cells, rng, staining)
     # Two cells in a row: areas add up, while the peak is hardly higher than that of the larger one.
     height[pair] = np.maximum(height[pair], _HEIGHT_OF_AREA * more_forward) * rng.uniform(1.0, 1.22, n_doublets)
     colours[pair] += more
@@ -152,20 +167,27 @@ def draw_tube(blood: BloodCells, events: int, day: CytometerDay, rng: Generator)
     order = rng.permutation(events)
     time = np.sort(rng.random(events)) * 0.02 * events
     table = np.column_stack([np.clip(scatter, 0.0, TOP_OF_SCALE - 1.0), seen])[order]
-    intact = kind[~is_doublet & ~is_dead]
+    # Debris, doublets and dying cells are of no kind.
+    whole = np.concatenate([np.where(is_doublet | is_dead, -1, kind), np.full(n_debris, -1)])[order]
+    membership = _membership(kinds, whole)
     return Tube(
         events=np.column_stack([table, time]).astype(np.float32),
-        counts=_counts(kinds, intact),
+        counts={population: int(np.count_nonzero(members)) for population, members in membership.items()},
         spillover=spillover * day.gains[None, :] / day.gains[:, None],
+        membership=membership,
     )
 
 
 def _cells(
-    kinds: tuple[Kind, ...], kind: NDArray[np.int64], is_dead: NDArray[np.bool_], rng: Generator
+    kinds: tuple[Kind, ...],
+    kind: NDArray[np.int64],
+    is_dead: NDArray[np.bool_],
+    rng: Generator,
+    staining: Mapping[str, float],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Light of the dyes, forward and side scatter of cells of the given kinds."""
     markers = tuple(MARKER_BY_DETECTOR.values())
-    bright = np.array([BRIGHT[marker][0] for marker in markers])
+    bright = np.array([BRIGHT[marker][0] * staining.get(marker, 1.0) for marker in markers])
     spread = np.array([BRIGHT[marker][1] for marker in markers])
     levels = np.array([[one.levels.get(marker, 0.0) for marker in markers] for one in kinds]) * bright
     count = len(kind)
@@ -204,10 +226,9 @@ def _detected(
     return seen
 
 
-def _counts(kinds: tuple[Kind, ...], intact: NDArray[np.int64]) -> Mapping[str, int]:
-    by_kind = np.bincount(intact, minlength=len(kinds))
-    counts = {"live": int(by_kind.sum())}
-    for one, count in zip(kinds, by_kind, strict=True):
-        for population in one.populations:
-            counts[population] = counts.get(population, 0) + int(count)
-    return counts
+def _membership(kinds: tuple[Kind, ...], kind: NDArray[np.int64]) -> Mapping[str, NDArray[np.bool_]]:
+    members = {"live": kind >= 0}
+    for population in sorted({name for one in kinds for name in one.populations}):
+        belonging = [number for number, one in enumerate(kinds) if population in one.populations]
+        members[population] = np.isin(kind, belonging)
+    return members

@@ -171,6 +171,14 @@ _TUMOUR_SHARE = 0.10
 _LARGEST_POSITIVE_SHARE = 0.6
 
 
+def lymphocytes_per_ul(subject_id: str, *, draw: str, seed: int) -> float:
+    """Return the lymphocyte count a haematology analyser gives of one draw, to ten cells as analysers print it."""
+    person = stream(seed, "haematology", subject_id)
+    moment = stream(seed, "haematology", subject_id, draw)
+    count = 1400.0 * math.exp(0.30 * person.standard_normal() + 0.10 * moment.standard_normal())
+    return 10.0 * round(count / 10.0)
+
+
 def tissue_stain(subject: SimulatedSubject, stain: str, visit: str, *, baseline: str, seed: int) -> TissueStain:
     """Return how one stain marks one section; T cells enter the tumours that respond, most under the first arm."""
     effect = _effect(subject, visit, baseline)

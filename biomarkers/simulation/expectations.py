@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from biomarkers.simulation.bench import TOO_FEW_EVENTS
+from biomarkers.simulation.plates import Mishap
 from biomarkers.simulation.study import SimulatedStudy
 from biomarkers.simulation.subjects import SimulatedSubject
 from biomarkers.study.definition import Anchor, Measurand, Visit
@@ -56,11 +57,18 @@ def expected_cells(study: SimulatedStudy) -> Iterator[ExpectedCell]:
 def _status_by_measurand(study: SimulatedStudy) -> Mapping[tuple[str, str, str], Expected]:
     statuses: dict[tuple[str, str, str], Expected] = {}
     for plate in study.plates:
+        status = Expected.RESULTED if plate.mishap is Mishap.NONE else Expected.NOT_EVALUABLE
         for placed in plate.specimens:
-            statuses[placed.subject_id, placed.visit, plate.analyte.code] = Expected.RESULTED
+            statuses[placed.subject_id, placed.visit, plate.analyte.code] = status
+    for ratio in study.definition.ratios:
+        for (subject_id, visit, code), status in list(statuses.items()):
+            other = statuses.get((subject_id, visit, ratio.denominator))
+            if code == ratio.numerator and other is not None:
+                # Not evaluable comes after resulted: a ratio is as good as the worse of its parts.
+                statuses[subject_id, visit, ratio.code] = status if other is Expected.RESULTED else other
     for run in study.acquisitions:
         status = Expected.NOT_EVALUABLE if run.events <= TOO_FEW_EVENTS else Expected.RESULTED
-        for code in (measurand.code for measurand in run.measurands):
+        for code in (*(measurand.code for measurand in run.measurands), *(counted.code for counted in run.counts)):
             statuses[run.subject_id, run.visit, code] = status
     for slide in study.slides:
         status = Expected.NOT_EVALUABLE if slide.is_scrap else Expected.RESULTED

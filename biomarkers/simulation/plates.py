@@ -9,12 +9,14 @@ import csv
 import io
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
+from enum import StrEnum
 from pathlib import Path
 
 from numpy.random import Generator
 
+from biomarkers.elisa.lots import KitLot
 from biomarkers.elisa.plate import LayoutWell, PlateLayout, WellRole
 from biomarkers.results import Assay
 from biomarkers.simulation.plate_exports import ExportForm, Reading, export_bytes
@@ -31,6 +33,21 @@ EMPTY_WELL_OD = 0.041
 OUTLIER_FACTOR = 1.9
 LARGEST_OD = 4.0
 MAP_COLUMNS = ("plate_id", "layout", "analyte", "slot", "accession_id", "dilution_factor", "kit_lot")
+
+
+DECAYED = 0.55
+"""What is left of controls that were thawed too often."""
+
+SLIPPED = 1.6
+"""By how much every other calibrator is off where a serial dilution was pipetted unevenly."""
+
+
+class Mishap(StrEnum):
+    """What spoils a plate beyond use, though its export and map are sound."""
+
+    NONE = ""
+    CONTROLS_DECAYED = "its controls had decayed"
+    DILUTION_SLIPPED = "its calibrators were diluted unevenly"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +85,10 @@ class PlateJob:
     ----------
     outlier_slot, overflow_slot
         Slot whose first well holds a bubble, or more colour than the reader can tell; empty for none.
+    lot
+        Certificate of the kit's lot, which its calibrators follow; None for a kit that is as the layout says.
+    mishap
+        What spoilt the plate so that it must be rejected.
     """
 
     seed: int
@@ -80,6 +101,8 @@ class PlateJob:
     kit_lot: str
     outlier_slot: str = ""
     overflow_slot: str = ""
+    lot: KitLot | None = None
+    mishap: Mishap = Mishap.NONE
 
     @property
     def assay(self) -> Assay:
@@ -113,7 +136,8 @@ class PlateJob:
         for well in self.layout.wells:
             row, column = well.position.row, well.position.column
             ground = EMPTY_WELL_OD + 0.002 * float(rng.standard_normal())
-            density = _density(well, by_slot.get(well.slot), curve, rng)
+            poured = self._spoilt(well if self.lot is None else self.lot.apply(well))
+            density = _density(poured, by_slot.get(well.slot), curve, rng)
             if well.slot and well.slot in bubbles:
                 density *= OUTLIER_FACTOR
                 bubbles.discard(well.slot)
@@ -130,6 +154,19 @@ class PlateJob:
             measured=measured,
             reference=reference,
         )
+
+    def _spoilt(self, well: LayoutWell) -> LayoutWell:
+        """Change what a calibrator or control holds where the plate was spoilt."""
+        if well.concentration is None:
+            return well
+        if self.mishap is Mishap.CONTROLS_DECAYED and well.role is WellRole.CONTROL:
+            return replace(well, concentration=well.concentration * DECAYED)
+        if self.mishap is Mishap.DILUTION_SLIPPED and well.role is WellRole.CALIBRATOR:
+            number = int(well.slot.removeprefix("STD"))
+            # The highest calibrator is poured from the vial; what slips are the transfers from tube to tube.
+            off = 1.0 if number == 1 else 1.0 / SLIPPED if number % 2 else SLIPPED
+            return replace(well, concentration=well.concentration * off)
+        return well
 
     def _map_text(self) -> str:
         text = io.StringIO()

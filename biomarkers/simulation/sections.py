@@ -52,12 +52,18 @@ class DrawnSection:
         Area of the drawn outline.
     grades
         Cells by grade: 0, 1+, 2+, 3+.
+    centres
+        Row and column of each cell, shape (cells, 2).
+    cell_grades
+        Grade of each cell, 0 to 3.
     """
 
     haematoxylin: NDArray[np.float32]
     dab: NDArray[np.float32]
     tissue_area_mm2: float
     grades: tuple[int, int, int, int]
+    centres: NDArray[np.intp]
+    cell_grades: NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,10 +74,19 @@ class _Shape:
     membrane: NDArray[np.float32]
 
 
-def draw_section(stain: TissueStain, size_px: int, *, is_scrap: bool, rng: Generator) -> DrawnSection:
-    """Draw a section of ``size_px`` squared; a scrap is what is left when the tissue came off the glass."""
+def draw_section(
+    stain: TissueStain, size_px: int, *, is_scrap: bool, rng: Generator, tissue_share: float | None = None
+) -> DrawnSection:
+    """Draw a section of ``size_px`` squared; a scrap is what is left when the tissue came off the glass.
+
+    Parameters
+    ----------
+    tissue_share
+        Share of the picture that is tissue, up to 1; by default each section has its own.
+    """
     outline = _smooth_field(size_px, _OUTLINE_KNOTS, rng)
     share = _SCRAP_SHARE if is_scrap else float(rng.uniform(*_TISSUE_SHARE))
+    share = share if tissue_share is None else tissue_share
     level = float(np.quantile(outline[::4, ::4], 1.0 - share))
     tissue = outline > level
     ground = _ground(outline, level, rng)
@@ -87,6 +102,8 @@ def draw_section(stain: TissueStain, size_px: int, *, is_scrap: bool, rng: Gener
         dab=dab,
         tissue_area_mm2=area_mm2,
         grades=(int(counts[0]), int(counts[1]), int(counts[2]), int(counts[3])),
+        centres=cells,
+        cell_grades=grades,
     )
 
 

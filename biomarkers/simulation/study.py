@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
+from biomarkers.elisa.lots import KitLot
 from biomarkers.elisa.plate import PlateLayout
 from biomarkers.simulation.acquisitions import AcquisitionJob
 from biomarkers.simulation.bad_files import BadFile, FileJob
@@ -20,6 +21,7 @@ from biomarkers.simulation.seeds import stream
 from biomarkers.simulation.slides import SlideJob
 from biomarkers.simulation.specimens import Collection, SimulatedSpecimen, book_in, planned_collections
 from biomarkers.simulation.subjects import AS_OF, SimulatedSubject, simulate_subjects
+from biomarkers.study.cellular import HaematologyCount
 from biomarkers.study.definition import StudyDefinition
 from biomarkers.study.roster import ActualVisit
 
@@ -57,6 +59,21 @@ class SimulatedStudy:
     def jobs(self) -> tuple[FileJob, ...]:
         """Everything sound that instruments write."""
         return (*self.plates, *self.acquisitions, *self.slides)
+
+    @property
+    def lots(self) -> tuple[KitLot, ...]:
+        """The kit lots used, each once, in the order of their names."""
+        by_name = {(plate.lot.analyte, plate.lot.kit_lot): plate.lot for plate in self.plates if plate.lot is not None}
+        return tuple(by_name[name] for name in sorted(by_name))
+
+    @property
+    def haematology(self) -> tuple[HaematologyCount, ...]:
+        """Blood counts of every specimen that was acquired, where the study reports cells in blood."""
+        return tuple(
+            HaematologyCount(lymphocytes_per_ul=run.lymphocytes_per_ul, accession_id=run.accession_id)
+            for run in self.acquisitions
+            if run.counts and run.lymphocytes_per_ul is not None
+        )
 
     @property
     def arm_by_subject(self) -> Mapping[str, str]:
@@ -124,7 +141,7 @@ def simulate_study(
             for code, when in person.visit_dates.items()
         ),
         lost=tuple(one for one in collections if one.is_lost),
-        plates=tuple(plate for analyte in definition.analytes for plate in bench.plates(analyte)),
+        plates=tuple(bench.spoilt([plate for analyte in definition.analytes for plate in bench.plates(analyte)])),
         acquisitions=tuple(bench.acquisitions()),
         slides=tuple(bench.slides()),
         bad_jobs=tuple(mistake.job for mistake in bad),

@@ -1,4 +1,4 @@
-"""The clinic's lists as CSV: roster, specimens, visits; and, beside the truth, the arms.
+"""The clinic's and the bench's lists as CSV: roster, specimens, visits, kit lots; and, beside the truth, the arms.
 
 Knows the columns the laboratory expects. No list that goes into the laboratory holds an arm.
 """
@@ -12,6 +12,8 @@ from datetime import date
 from pathlib import Path
 from typing import TypeAlias
 
+from biomarkers.elisa.lots import KitLot
+from biomarkers.study.cellular import HaematologyCount
 from biomarkers.study.roster import ActualVisit, Moment, Specimen, Subject
 
 Cell: TypeAlias = str | int | float | date | Moment | None
@@ -52,6 +54,9 @@ SPECIMEN_COLUMNS = (
 )
 
 
+LOT_COLUMNS = ("analyte", "kit_lot", "expiry", "slot", "value", "lower", "upper")
+
+
 def write_roster(path: Path, subjects: Iterable[Subject]) -> None:
     """Write roster.csv."""
     _write_records(path, ROSTER_COLUMNS, subjects)
@@ -65,6 +70,22 @@ def write_specimens(path: Path, specimens: Iterable[Specimen]) -> None:
 def write_visits(path: Path, visits: Iterable[ActualVisit]) -> None:
     """Write visits.csv."""
     _write_records(path, VISIT_COLUMNS, visits)
+
+
+def write_lots(path: Path, lots: Iterable[KitLot]) -> None:
+    """Write lots.csv: a line for each calibrator and control of each lot."""
+    rows: list[list[Cell]] = []
+    for lot in lots:
+        head: list[Cell] = [lot.analyte, lot.kit_lot, lot.expires_on]
+        rows += [[*head, slot, value, None, None] for slot, value in lot.calibrators.items()]
+        rows += [[*head, slot, one.nominal, one.lower, one.upper] for slot, one in lot.controls.items()]
+    write_rows(path, LOT_COLUMNS, rows)
+
+
+def write_haematology(path: Path, counts: Iterable[HaematologyCount]) -> None:
+    """Write haematology.csv."""
+    rows = [[one.accession_id, one.subject_id, one.day, one.lymphocytes_per_ul] for one in counts]
+    write_rows(path, ("accession_id", "subject_id", "date", "lymphocytes_per_ul"), rows)
 
 
 def write_arms(path: Path, arm_by_subject: Mapping[str, str]) -> None:

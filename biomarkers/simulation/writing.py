@@ -13,8 +13,18 @@ from typing import TypeAlias
 
 from biomarkers.simulation.bad_files import FileJob
 from biomarkers.simulation.expectations import expected_cells
+from biomarkers.simulation.plates import Mishap
+from biomarkers.simulation.ratios import true_ratios
 from biomarkers.simulation.study import SimulatedStudy
-from biomarkers.simulation.study_lists import write_arms, write_roster, write_rows, write_specimens, write_visits
+from biomarkers.simulation.study_lists import (
+    write_arms,
+    write_haematology,
+    write_lots,
+    write_roster,
+    write_rows,
+    write_specimens,
+    write_visits,
+)
 from biomarkers.simulation.truth import TrueValue, write_truth
 
 Progress: TypeAlias = Callable[[int, int, str], None]
@@ -32,8 +42,8 @@ def write_study(
     drop
         Gets a folder for each assay and one for the study's lists, laid out as a laboratory's inbox.
     truth
-        Gets ``truth.csv``, ``arms.csv``, ``bad_files.csv``, ``expected_status.csv`` and ``study.json``. Keep it out of the
-        laboratory.
+        Gets ``truth.csv``, ``arms.csv``, ``bad_files.csv``, ``rejected_plates.csv``, ``expected_status.csv`` and
+        ``study.json``. Keep it out of the laboratory.
     executor
         Makes instrument files, each in a call of its own; None makes them here, one after the other. The bytes are the same.
     progress
@@ -45,9 +55,17 @@ def write_study(
     write_roster(lists / "roster.csv", (person.subject for person in study.subjects))
     write_specimens(lists / "specimens.csv", (one.specimen for one in study.specimens))
     write_visits(lists / "visits.csv", study.visits)
+    write_lots(lists / "lots.csv", study.lots)
+    if study.haematology:
+        write_haematology(lists / "haematology.csv", study.haematology)
     truth.mkdir(parents=True, exist_ok=True)
-    write_truth(truth / "truth.csv", true_values)
+    write_truth(truth / "truth.csv", (*true_values, *true_ratios(study.definition, true_values)))
     write_arms(truth / "arms.csv", study.arm_by_subject)
+    write_rows(
+        truth / "rejected_plates.csv",
+        ("plate_id", "why"),
+        ((plate.plate_id, plate.mishap.value) for plate in study.plates if plate.mishap is not Mishap.NONE),
+    )
     write_rows(truth / "bad_files.csv", ("assay", "name", "why"), ((bad.assay, bad.name, bad.why) for bad in study.bad_files))
     write_rows(
         truth / "expected_status.csv",

@@ -12,7 +12,7 @@ from sqlalchemy import Row, insert, select
 
 from biomarkers.errors import StoreError
 from biomarkers.provenance import Provenance
-from biomarkers.results import Assay, Finding, Interval, Quantity, Result, Run, Severity, finding_codes
+from biomarkers.results import Assay, DerivedAnalysis, Finding, Interval, Quantity, Result, Run, Severity, finding_codes
 from biomarkers.store import evidence
 from biomarkers.store.database import Reading, Transaction
 from biomarkers.store.evidence import Analysis
@@ -20,16 +20,19 @@ from biomarkers.store.records import plain, record_of
 from biomarkers.store.schema import analysis, analysis_source, finding, result
 
 
-def write_analysis(transaction: Transaction, given: Analysis, *, analysis_id: str, reason: str, recorded_at: datetime) -> None:
+def write_analysis(
+    transaction: Transaction, given: Analysis, *, analysis_id: str, content_id: str, reason: str, recorded_at: datetime
+) -> None:
     """Write an analysis with its sources, results, findings and evidence."""
     run, connection = given.run, transaction.connection
     sources = run.provenance.sources
     connection.execute(
         insert(analysis).values(
             analysis_id=analysis_id,
-            content_id=run.analysis_id,
+            content_id=content_id,
             run_id=run.run_id,
             assay=run.assay.value,
+            step=given.step if isinstance(given, DerivedAnalysis) else "",
             name=run.name,
             acquired_at=run.acquired_at,
             instrument_sha256=sources[0].sha256,
@@ -48,13 +51,15 @@ def write_analysis(transaction: Transaction, given: Analysis, *, analysis_id: st
         for ordinal, source in enumerate(sources)
     ]
     connection.execute(insert(analysis_source), rows)
+    result_ids = [item.result_id for item in run.results]
     if run.results:
-        connection.execute(
-            insert(result), [_result_row(analysis_id, ordinal, item) for ordinal, item in enumerate(run.results)]
-        )
+        rows_of_results = [
+            _result_row(analysis_id, result_id, ordinal, item)
+            for ordinal, (result_id, item) in enumerate(zip(result_ids, run.results, strict=True))
+        ]
+        connection.execute(insert(result), rows_of_results)
     findings = [_finding_row(analysis_id, None, ordinal, item) for ordinal, item in enumerate(run.findings)]
-    for reported in run.results:
-        result_id = reported.result_id
+    for result_id, reported in zip(result_ids, run.results, strict=True):
         findings += [_finding_row(analysis_id, result_id, ordinal, item) for ordinal, item in enumerate(reported.findings)]
     if findings:
         connection.execute(insert(finding), findings)
@@ -85,14 +90,14 @@ def read_analysis(reading: Reading, *, analysis_id: str) -> Analysis:
         results=results,
         provenance=provenance,
     )
-    return evidence.read(reading, analysis_id=analysis_id, run=run, more=row.more)
+    return evidence.read(reading, analysis_id=analysis_id, run=run, step=row.step, more=row.more)
 
 
-def _result_row(analysis_id: str, ordinal: int, given: Result) -> dict[str, object]:
+def _result_row(analysis_id: str, result_id: str, ordinal: int, given: Result) -> dict[str, object]:
     quantity, interval = given.quantity, given.interval
     return {
         "analysis_id": analysis_id,
-        "result_id": given.result_id,
+        "result_id": result_id,
         "ordinal": ordinal,
         "run_id": given.run_id,
         "accession_id": given.accession_id,

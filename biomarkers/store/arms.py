@@ -23,7 +23,7 @@ from biomarkers.store import audit
 from biomarkers.store.append_only import REFUSAL_FUNCTION, refusal_statements
 from biomarkers.store.columns import UtcText
 from biomarkers.store.database import Transaction, parsed_url, place, postgresql_engine, sqlite_engine, translated_errors
-from biomarkers.store.schema import NAMES
+from biomarkers.store.schema.layout import NAMES
 from biomarkers.study.arms import ArmAssignments
 
 SCHEMA = "allocation"

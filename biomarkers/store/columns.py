@@ -98,9 +98,9 @@ class JsonText(TypeDecorator[JsonValue]):
 
 def writable(value: JsonValue) -> JsonValue:
     """Put words where floats are not finite, at any depth, and plain dictionaries where other mappings are."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    if isinstance(value, str):
+    if isinstance(value, float):
+        return value if math.isfinite(value) else "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if value is None or isinstance(value, str | int):
         return value
     if isinstance(value, Mapping):
         return {key: writable(item) for key, item in value.items()}

@@ -1,4 +1,4 @@
-"""What lies behind the numbers of a run: wells, curves and calibrators, populations, scores.
+"""What lies behind the numbers of a run: wells, curves and controls, populations, scores, or the results it is derived from.
 
 Knows in which tables each assay's evidence is kept. Must not know when an analysis is recorded or which one is current.
 """
@@ -11,20 +11,41 @@ from typing import TypeAlias
 from sqlalchemy import Table, insert, select
 
 from biomarkers.cytometry.analysis import AcquisitionAnalysis, PopulationRecord
-from biomarkers.elisa.analysis import CalibratorRecord, CurveRecord, PlateAnalysis, WellRecord
+from biomarkers.elisa.records import (
+    CalibratorRecord,
+    ControlRecord,
+    CurveRecord,
+    PlateAnalysis,
+    PlateVerdict,
+    WellRecord,
+)
 from biomarkers.ihc.analysis import ScoreRecord, SlideAnalysis
 from biomarkers.provenance import JsonValue
-from biomarkers.results import Run
+from biomarkers.results import DerivedAnalysis, Parent, Remark, Run
 from biomarkers.store.database import Reading, Transaction
 from biomarkers.store.records import record_of, row_of
-from biomarkers.store.schema import acquisition, analysis, calibrator, curve, population, score, slide, well
+from biomarkers.store.schema import (
+    acquisition,
+    analysis,
+    calibrator,
+    control,
+    curve,
+    derived_from,
+    population,
+    remark,
+    score,
+    slide,
+    verdict,
+    well,
+)
 
-Analysis: TypeAlias = PlateAnalysis | AcquisitionAnalysis | SlideAnalysis
+Analysis: TypeAlias = PlateAnalysis | AcquisitionAnalysis | SlideAnalysis | DerivedAnalysis
 
 PARTS: Mapping[type[Analysis], tuple[str, ...]] = {
-    PlateAnalysis: ("run", "wells", "curves"),
+    PlateAnalysis: ("run", "wells", "curves", "verdicts", "controls"),
     AcquisitionAnalysis: ("run", "panel", "events", "populations"),
     SlideAnalysis: ("run", "stain", "pixel_size_um", "stain_vectors", "white_point", "scores"),
+    DerivedAnalysis: ("step", "run", "parents", "remarks"),
 }
 """Fields of each analysis that have tables of their own; what is added to them later is kept with the analysis as JSON."""
 
@@ -46,6 +67,8 @@ def write(transaction: Transaction, *, analysis_id: str, given: Analysis) -> Non
             for ordinal, record in enumerate(given.populations)
         ]
         _insert(transaction, population, rows)
+    elif isinstance(given, DerivedAnalysis):
+        _write_derived(transaction, analysis_id, given)
     else:
         row = row_of(given, slide, without=("run", "scores", *_added(given)))
         transaction.connection.execute(insert(slide).values({"analysis_id": analysis_id, **row}))
@@ -56,8 +79,10 @@ def write(transaction: Transaction, *, analysis_id: str, given: Analysis) -> Non
         _insert(transaction, score, rows)
 
 
-def read(reading: Reading, *, analysis_id: str, run: Run, more: Mapping[str, object]) -> Analysis:
-    """Put an analysis together again from its run and its evidence."""
+def read(reading: Reading, *, analysis_id: str, run: Run, step: str, more: Mapping[str, object]) -> Analysis:
+    """Put an analysis together again from its run and its evidence; ``step`` is empty for what an instrument measured."""
+    if step:
+        return _read_derived(reading, analysis_id, run, step)
     slides = _rows(reading, slide, analysis_id)
     if slides:
         scores = tuple(record_of(ScoreRecord, row) for row in _rows(reading, score, analysis_id))
@@ -78,7 +103,9 @@ def read(reading: Reading, *, analysis_id: str, run: Run, more: Mapping[str, obj
         )
         for row in _rows(reading, curve, analysis_id)
     )
-    return record_of(PlateAnalysis, more, run=run, wells=wells, curves=curves)
+    verdicts = tuple(record_of(PlateVerdict, row) for row in _rows(reading, verdict, analysis_id))
+    controls = tuple(record_of(ControlRecord, row) for row in _rows(reading, control, analysis_id))
+    return record_of(PlateAnalysis, more, run=run, wells=wells, curves=curves, verdicts=verdicts, controls=controls)
 
 
 def _write_plate(transaction: Transaction, analysis_id: str, given: PlateAnalysis) -> None:
@@ -97,6 +124,67 @@ def _write_plate(transaction: Transaction, analysis_id: str, given: PlateAnalysi
     _insert(transaction, well, wells)
     _insert(transaction, curve, curves)
     _insert(transaction, calibrator, levels)
+    verdicts = [
+        {"analysis_id": analysis_id, "ordinal": ordinal, **row_of(record, verdict)}
+        for ordinal, record in enumerate(given.verdicts)
+    ]
+    controls = [
+        {"analysis_id": analysis_id, "ordinal": ordinal, **row_of(record, control)}
+        for ordinal, record in enumerate(given.controls)
+    ]
+    _insert(transaction, verdict, verdicts)
+    _insert(transaction, control, controls)
+
+
+def _write_derived(transaction: Transaction, analysis_id: str, given: DerivedAnalysis) -> None:
+    parents: list[dict[str, JsonValue]] = [
+        {
+            "analysis_id": analysis_id,
+            "ordinal": ordinal,
+            "source_analysis_id": parent.analysis_id,
+            "source_result_id": parent.result_id,
+            "replaces": int(parent.replaces),
+        }
+        for ordinal, parent in enumerate(given.parents)
+    ]
+    remarks: list[dict[str, JsonValue]] = [
+        {
+            "analysis_id": analysis_id,
+            "ordinal": ordinal,
+            "run_id": made.run_id,
+            "accession_id": made.accession_id,
+            "measurand": made.measurand,
+            "code": made.finding.code,
+        }
+        for ordinal, made in enumerate(given.remarks)
+    ]
+    _insert(transaction, derived_from, parents)
+    _insert(transaction, remark, remarks)
+
+
+def _read_derived(reading: Reading, analysis_id: str, run: Run, step: str) -> DerivedAnalysis:
+    remarks = zip(_rows(reading, remark, analysis_id), run.findings, strict=True)
+    return DerivedAnalysis(
+        step=step,
+        run=run,
+        parents=tuple(
+            Parent(
+                analysis_id=str(row["source_analysis_id"]),
+                result_id=str(row["source_result_id"]),
+                replaces=bool(row["replaces"]),
+            )
+            for row in _rows(reading, derived_from, analysis_id)
+        ),
+        remarks=tuple(
+            Remark(
+                run_id=str(row["run_id"]),
+                accession_id=str(row["accession_id"]),
+                measurand=str(row["measurand"]),
+                finding=finding,
+            )
+            for row, finding in remarks
+        ),
+    )
 
 
 def _added(given: Analysis) -> tuple[str, ...]:

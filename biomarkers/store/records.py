@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from datetime import date, datetime
 from enum import Enum
 from functools import cache
@@ -27,8 +27,13 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound="DataclassInstance")
 
 
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+
+
 def plain(value: object) -> JsonValue:
     """Take a record apart into what JSON can write."""
+    if type(value) in _PLAIN:
+        return value  # type: ignore[return-value]  # the commonest by far, and already what they should be
     if isinstance(value, Enum):
         return plain(value.value)
     if isinstance(value, Mapping):
@@ -63,23 +68,39 @@ def row_of(record: DataclassInstance, table: Table, *, without: Sequence[str] = 
     without
         Fields that have rows of their own in other tables.
     """
-    row: dict[str, JsonValue] = {}
-    more: dict[str, JsonValue] = {}
-    for field in fields(record):
-        if field.name in without:
-            continue
-        value = plain(getattr(record, field.name))
-        if field.name not in table.columns:
-            more[field.name] = value
-        elif isinstance(table.columns[field.name].type, JsonText):
-            row[field.name] = value
-        else:
-            row[field.name] = _cell(value)
-    if "more" in table.columns:
-        row["more"] = more
-    elif more:
-        raise TypeError(f"table '{table.name}' has no place for {', '.join(sorted(more))}")
+    plan = _plan(type(record), table, tuple(without))
+    row = {name: _cell(plain(getattr(record, name))) for name in plan.cells}
+    for name in plan.documents:
+        row[name] = plain(getattr(record, name))
+    if plan.has_more:
+        row["more"] = {name: plain(getattr(record, name)) for name in plan.further}
     return row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    """Which fields of a record go where in a table: into cells, into JSON documents of their own, into ``more``."""
+
+    cells: tuple[str, ...]
+    documents: tuple[str, ...]
+    further: tuple[str, ...]
+    has_more: bool
+
+
+@cache
+def _plan(kind: type[DataclassInstance], table: Table, without: tuple[str, ...]) -> _Plan:
+    names = [field.name for field in fields(kind) if field.name not in without]
+    documents = tuple(name for name in names if name in table.columns and isinstance(table.columns[name].type, JsonText))
+    further = tuple(name for name in names if name not in table.columns)
+    has_more = "more" in table.columns
+    if further and not has_more:
+        raise TypeError(f"table '{table.name}' has no place for {', '.join(sorted(further))}")
+    return _Plan(
+        cells=tuple(name for name in names if name in table.columns and name not in documents),
+        documents=documents,
+        further=further,
+        has_more=has_more,
+    )
 
 
 def record_of(kind: type[T], row: Mapping[str, object], **given: object) -> T:

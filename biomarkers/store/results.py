@@ -6,23 +6,21 @@ visit it belongs to, or how files are handled.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 
-from sqlalchemy import ColumnElement, Row, Subquery, exists, func, insert, select
+from sqlalchemy import ColumnElement, Row, exists, func, select
 
-from biomarkers.errors import StoreError
-from biomarkers.provenance import Provenance, Source
-from biomarkers.results import Assay, Comparator, Run
-from biomarkers.store import audit
-from biomarkers.store.analyses import read_analysis, write_analysis
-from biomarkers.store.database import Reading, Transaction
-from biomarkers.store.evidence import Analysis
+from biomarkers.provenance import Input, Provenance, Source
+from biomarkers.results import Assay, Comparator
+from biomarkers.store.analyses import read_analysis
+from biomarkers.store.current import first_numbers, is_current, is_in_force, is_measured, replaced_numbers
+from biomarkers.store.database import Reading
+from biomarkers.store.decisions import Decision, dispose
+from biomarkers.store.recording import Recorded, record_analysis
 from biomarkers.store.records import record_of
-from biomarkers.store.schema import analysis, analysis_source, disposition, result, source_file, supersession
+from biomarkers.store.schema import analysis, analysis_source, disposition, remark, result, supersession
 from biomarkers.timepoints import alignment as timepoints
 from biomarkers.timepoints.alignment import AlignedInput
 
@@ -33,23 +31,19 @@ __all__ = [
     "StoredResult",
     "Superseded",
     "aligned_inputs",
+    "current_contents",
     "current_results",
     "current_runs",
     "dispose",
     "history",
     "is_recorded",
+    "measured_analyses",
     "read_analysis",
     "record_analysis",
+    "remark_codes",
+    "results_of_runs",
     "run_by_instrument",
 ]
-
-
-class Decision(StrEnum):
-    """What a person, or a rule declared beforehand, decided about a result."""
-
-    REPORTABLE = "reportable"
-    REPEATED = "repeated"
-    EXCLUDED = "excluded"
 
 
 _WORDS: Mapping[Decision | None, timepoints.Decision] = {
@@ -58,25 +52,6 @@ _WORDS: Mapping[Decision | None, timepoints.Decision] = {
     Decision.REPEATED: "repeated",
     Decision.EXCLUDED: "excluded",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
-    """What recording an analysis did.
-
-    Attributes
-    ----------
-    analysis_id
-        Of the run's current analysis, the one just recorded or the equal one already there.
-    changed
-        False where the run's current analysis was this one already, and nothing was written.
-    superseded
-        The analysis that this one replaced; empty where the run is new.
-    """
-
-    analysis_id: str
-    changed: bool
-    superseded: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +71,7 @@ class RecordedRun:
     finding_codes: str
     ordinal: int
     recorded_at: datetime
+    inputs: tuple[Input, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +91,8 @@ class StoredResult:
         Digests joined by ``;``, the instrument file first.
     disposition
         The last decision about this result; None where nobody decided.
+    step
+        The second step that derived it; empty for what was measured.
     """
 
     result_id: str
@@ -136,6 +114,7 @@ class StoredResult:
     ordinal: int
     recorded_at: datetime
     disposition: Decision | None
+    step: str = ""
 
     @property
     def is_evaluable(self) -> bool:
@@ -153,97 +132,72 @@ class Superseded:
     recorded_at: datetime
 
 
-def record_analysis(
-    transaction: Transaction,
-    given: Analysis,
-    *,
-    reason: str,
-    recorded_at: datetime,
-    actor: str = audit.PROGRAM,
-) -> Recorded:
-    """Record a run as analysed, with its results, findings and evidence, and an entry in the audit trail.
-
-    If the run's current analysis is this one, nothing changes. If it is another, this one supersedes it, and the reason is
-    kept. An analysis that was superseded before and holds again is recorded anew under a further id, since nothing that was
-    written is changed.
-
-    Parameters
-    ----------
-    reason
-        Why the run is analysed again; may be empty only where it was not recorded before.
-
-    Raises
-    ------
-    StoreError
-        If a source was never registered, two results say the same thing, or a recomputation has no reason.
-    """
-    transaction.serialise()
-    run = given.run
-    _require_sound(transaction, run)
-    history = transaction.connection.execute(
-        select(analysis.c.analysis_id, analysis.c.content_id, _is_current().label("current")).where(
-            analysis.c.run_id == run.run_id
-        )
-    ).all()
-    current = next((row for row in history if row.current), None)
-    if current is not None and current.content_id == run.analysis_id:
-        return Recorded(analysis_id=current.analysis_id, changed=False, superseded="")
-    if current is not None and not reason:
-        raise StoreError(
-            what=f"Run '{run.run_id}' is recorded already, with another outcome.",
-            where=f"Analysis '{current.analysis_id}'.",
-            remedy="Say why it is analysed again; results are superseded with a reason, never replaced.",
-        )
-    times = sum(row.content_id == run.analysis_id for row in history)
-    analysis_id = run.analysis_id if times == 0 else f"{run.analysis_id}.{times + 1}"
-    write_analysis(transaction, given, analysis_id=analysis_id, reason=reason, recorded_at=recorded_at)
-    superseded = "" if current is None else str(current.analysis_id)
-    if superseded:
-        transaction.connection.execute(
-            insert(supersession).values(
-                old_analysis_id=superseded, new_analysis_id=analysis_id, reason=reason, recorded_at=recorded_at
-            )
-        )
-    audit.append(
-        transaction,
-        at=recorded_at,
-        actor=actor,
-        action="analysis.superseded" if superseded else "analysis.recorded",
-        entity=run.run_id,
-        detail={"analysis_id": analysis_id, "supersedes": superseded, "results": len(run.results)},
-        reason=reason,
-    )
-    return Recorded(analysis_id=analysis_id, changed=True, superseded=superseded)
-
-
 def current_results(reading: Reading, *, measurand: str | None = None) -> tuple[StoredResult, ...]:
-    """Return the results of all current analyses, in the order in which their runs were first recorded."""
+    """Return the results of all current analyses, in the order in which their runs were first recorded.
+
+    Derived results are among them, and stand where those stood whose place they took.
+    """
     decided = (
         select(disposition.c.result_id, func.max(disposition.c.id).label("last")).group_by(disposition.c.result_id).subquery()
     )
-    firsts = _first_numbers()
+    firsts, replaced = first_numbers(), replaced_numbers()
+    run_ordinal = func.coalesce(replaced.c.first, firsts.c.first).label("run_ordinal")
     query = (
-        select(
-            result,
-            analysis.c.source_sha256s,
-            analysis.c.recorded_at,
-            firsts.c.first.label("run_ordinal"),
-            disposition.c.decision,
-        )
+        select(result, analysis.c.source_sha256s, analysis.c.step, analysis.c.recorded_at, run_ordinal, disposition.c.decision)
         .join(analysis, analysis.c.analysis_id == result.c.analysis_id)
         .join(firsts, firsts.c.run_id == result.c.run_id)
+        .outerjoin(
+            replaced,
+            (replaced.c.analysis_id == result.c.analysis_id)
+            & (replaced.c.accession_id == result.c.accession_id)
+            & (replaced.c.measurand == result.c.measurand),
+        )
         .outerjoin(decided, decided.c.result_id == result.c.result_id)
         .outerjoin(disposition, disposition.c.id == decided.c.last)
-        .where(_is_current())
-        .order_by(firsts.c.first, result.c.ordinal)
+        .where(is_current(), is_in_force())
+        .order_by(run_ordinal, firsts.c.first, result.c.ordinal)
     )
     if measurand is not None:
         query = query.where(result.c.measurand == measurand)
     return tuple(_stored(row) for row in reading.connection.execute(query))
 
 
+def results_of_runs(reading: Reading, *, run_ids: Collection[str]) -> tuple[StoredResult, ...]:
+    """Return the current results of some runs."""
+    return tuple(stored for stored in current_results(reading) if stored.run_id in run_ids) if run_ids else ()
+
+
+def remark_codes(reading: Reading) -> Mapping[str, tuple[RemarkedCode, ...]]:
+    """Return what second steps remark about runs as they stand, by run."""
+    query = (
+        select(remark.c.run_id, remark.c.accession_id, remark.c.measurand, remark.c.code)
+        .where(~exists().where(supersession.c.old_analysis_id == remark.c.analysis_id))
+        .order_by(remark.c.analysis_id, remark.c.ordinal)
+    )
+    found: dict[str, list[RemarkedCode]] = {}
+    for row in reading.connection.execute(query):
+        found.setdefault(row.run_id, []).append(
+            RemarkedCode(accession_id=row.accession_id, measurand=row.measurand, code=row.code)
+        )
+    return {run_id: tuple(codes) for run_id, codes in found.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemarkedCode:
+    """A finding's code, and the results of its run it is about; empty for all of them."""
+
+    accession_id: str
+    measurand: str
+    code: str
+
+    def concerns(self, stored: StoredResult) -> bool:
+        """Whether a result of the run is meant."""
+        return self.accession_id in {"", stored.accession_id} and self.measurand in {"", stored.measurand}
+
+
 def aligned_inputs(reading: Reading) -> tuple[AlignedInput, ...]:
-    """Return the current results as the timepoint table takes them in."""
+    """Return the current results as the timepoint table takes them in, with what second steps remark about them."""
+    remarks = remark_codes(reading)
     return tuple(
         AlignedInput(
             accession_id=stored.accession_id,
@@ -257,7 +211,7 @@ def aligned_inputs(reading: Reading) -> tuple[AlignedInput, ...]:
             denominator=stored.denominator,
             n_replicates=stored.n_replicates,
             evaluable=stored.is_evaluable,
-            finding_codes=stored.finding_codes,
+            finding_codes=_with_remarks(stored, remarks.get(stored.run_id, ())),
             run_id=stored.run_id,
             result_id=stored.result_id,
             source_sha256s=stored.source_sha256s,
@@ -268,8 +222,13 @@ def aligned_inputs(reading: Reading) -> tuple[AlignedInput, ...]:
     )
 
 
+def _with_remarks(stored: StoredResult, remarks: Sequence[RemarkedCode]) -> str:
+    codes = [stored.finding_codes, *(remark.code for remark in remarks if remark.concerns(stored))]
+    return ";".join(code for code in codes if code)
+
+
 def current_runs(reading: Reading, *, assay: Assay | None = None, name: str | None = None) -> tuple[RecordedRun, ...]:
-    """Return the recorded runs, all of them, of one assay, or of one name, in the order of first recording."""
+    """Return the measured runs, all of them, of one assay, or of one name, in the order of first recording."""
     conditions: list[ColumnElement[bool]] = []
     if assay is not None:
         conditions.append(analysis.c.assay == assay.value)
@@ -283,12 +242,35 @@ def run_by_instrument(reading: Reading, *, instrument_sha256: str) -> tuple[Reco
     return _runs(reading, analysis.c.instrument_sha256 == instrument_sha256)
 
 
+def measured_analyses(reading: Reading, *, assay: Assay, accession_ids: Collection[str]) -> tuple[str, ...]:
+    """Return the current analyses of what was measured of some specimens, in order, whether or not their results stand."""
+    query = (
+        select(analysis.c.analysis_id)
+        .where(
+            analysis.c.assay == assay.value,
+            is_current(),
+            is_measured(),
+            exists().where(result.c.analysis_id == analysis.c.analysis_id, result.c.accession_id.in_(accession_ids)),
+        )
+        .order_by(analysis.c.id)
+    )
+    return tuple(str(found) for found in reading.connection.execute(query).scalars())
+
+
+def current_contents(reading: Reading, *, instruments: Collection[str]) -> Mapping[str, str]:
+    """Return, by run, the identity of the current analysis's content, of the runs measured from some files."""
+    query = select(analysis.c.run_id, analysis.c.content_id).where(
+        analysis.c.instrument_sha256.in_(instruments), is_current(), is_measured()
+    )
+    return {row.run_id: row.content_id for row in reading.connection.execute(query)}
+
+
 def is_recorded(reading: Reading, *, sha256: str) -> bool:
-    """Whether the current analysis of some run was made from these bytes, as instrument file, plate map or otherwise."""
+    """Whether the current analysis of some measured run was made from these bytes, as instrument file or otherwise."""
     query = (
         select(analysis_source.c.sha256)
         .join(analysis, analysis.c.analysis_id == analysis_source.c.analysis_id)
-        .where(analysis_source.c.sha256 == sha256, _is_current())
+        .where(analysis_source.c.sha256 == sha256, is_current(), is_measured())
         .limit(1)
     )
     return reading.connection.execute(query).first() is not None
@@ -313,80 +295,6 @@ def history(reading: Reading, *, run_id: str) -> tuple[Superseded, ...]:
     )
 
 
-def dispose(
-    transaction: Transaction, *, result_id: str, decision: Decision, reason: str, decided_by: str, decided_at: datetime
-) -> None:
-    """Decide about a current result, with a reason; the last decision counts, and earlier ones stay on record."""
-    if not reason or not decided_by:
-        raise StoreError(
-            what="A decision about a result needs a reason and a name.",
-            where=f"Result '{result_id}'.",
-            remedy="Say why, and who decides.",
-        )
-    transaction.serialise()
-    found = transaction.connection.execute(
-        select(result.c.run_id)
-        .join(analysis, analysis.c.analysis_id == result.c.analysis_id)
-        .where(result.c.result_id == result_id, _is_current())
-    ).first()
-    if found is None:
-        raise StoreError(
-            what="There is no such current result.",
-            where=f"Result '{result_id}'.",
-            remedy="Take the result_id from the timepoint table; a superseded result can no longer be decided about.",
-        )
-    transaction.connection.execute(
-        insert(disposition).values(
-            result_id=result_id, decision=decision.value, reason=reason, decided_by=decided_by, decided_at=decided_at
-        )
-    )
-    audit.append(
-        transaction,
-        at=decided_at,
-        actor=decided_by,
-        action="result.disposed",
-        entity=result_id,
-        detail={"decision": decision.value, "run_id": found.run_id},
-        reason=reason,
-    )
-
-
-def _is_current() -> ColumnElement[bool]:
-    return ~exists().where(supersession.c.old_analysis_id == analysis.c.analysis_id)
-
-
-def _first_numbers() -> Subquery:
-    return select(analysis.c.run_id, func.min(analysis.c.id).label("first")).group_by(analysis.c.run_id).subquery()
-
-
-def _require_sound(transaction: Transaction, run: Run) -> None:
-    """Refuse a run that the tables could not hold without losing something."""
-    where = f"Run '{run.run_id}'."
-    doubled = [key for key, count in Counter((r.accession_id, r.measurand) for r in run.results).items() if count > 1]
-    if doubled:
-        accession_id, measurand = doubled[0]
-        raise StoreError(
-            what=f"The run gives two results for '{measurand}' of '{accession_id}'.",
-            where=where,
-            remedy="One run reports a measurand of a specimen once; combine its replicates.",
-        )
-    if any(r.run_id != run.run_id or r.assay is not run.assay or r.provenance != run.provenance for r in run.results):
-        raise StoreError(
-            what="A result names another run, assay or provenance than its run does.",
-            where=where,
-            remedy="Stamp every result of a run with the provenance of the run.",
-        )
-    digests = {source.sha256 for source in run.provenance.sources}
-    known = set(transaction.connection.execute(select(source_file.c.sha256).where(source_file.c.sha256.in_(digests))).scalars())
-    unknown = [source for source in run.provenance.sources if source.sha256 not in known]
-    if unknown or not digests:
-        raise StoreError(
-            what="The run names no source." if not digests else f"Source '{unknown[0].name}' was never registered.",
-            where=where,
-            remedy="Register the bytes of every source before the results made from them.",
-        )
-
-
 def _stored(row: Row[tuple[object, ...]]) -> StoredResult:
     return StoredResult(
         result_id=row.result_id,
@@ -408,29 +316,32 @@ def _stored(row: Row[tuple[object, ...]]) -> StoredResult:
         ordinal=row.run_ordinal,
         recorded_at=row.recorded_at,
         disposition=None if row.decision is None else Decision(row.decision),
+        step=row.step,
     )
 
 
 def _runs(reading: Reading, *conditions: ColumnElement[bool]) -> tuple[RecordedRun, ...]:
-    firsts = _first_numbers()
+    firsts = first_numbers()
     query = (
         select(analysis, firsts.c.first)
         .join(firsts, firsts.c.run_id == analysis.c.run_id)
-        .where(_is_current(), *conditions)
+        .where(is_current(), is_measured(), *conditions)
         .order_by(firsts.c.first)
     )
-    return tuple(
-        RecordedRun(
-            run_id=row.run_id,
-            analysis_id=row.analysis_id,
-            assay=Assay(row.assay),
-            name=row.name,
-            acquired_at=row.acquired_at,
-            instrument_sha256=row.instrument_sha256,
-            sources=record_of(Provenance, row.provenance).sources,
-            finding_codes=row.finding_codes,
-            ordinal=row.first,
-            recorded_at=row.recorded_at,
-        )
-        for row in reading.connection.execute(query)
+    return tuple(_run(row, record_of(Provenance, row.provenance)) for row in reading.connection.execute(query))
+
+
+def _run(row: Row[tuple[object, ...]], provenance: Provenance) -> RecordedRun:
+    return RecordedRun(
+        run_id=row.run_id,
+        analysis_id=row.analysis_id,
+        assay=Assay(row.assay),
+        name=row.name,
+        acquired_at=row.acquired_at,
+        instrument_sha256=row.instrument_sha256,
+        sources=provenance.sources,
+        inputs=provenance.inputs,
+        finding_codes=row.finding_codes,
+        ordinal=row.first,
+        recorded_at=row.recorded_at,
     )

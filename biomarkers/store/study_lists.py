@@ -1,11 +1,11 @@
-"""The study files as recorded: rosters, specimen lists and visit lists, each a full list that replaces the one before.
+"""The study files as recorded: rosters, specimens, visits, kit lots, blood counts, each a full list that replaces the last.
 
 Knows that the newest list of a kind counts and that older ones stay. Must not know a CSV file, an arm or a window.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from enum import Enum, StrEnum
@@ -14,22 +14,29 @@ from typing import TypeAlias
 
 from sqlalchemy import Row, Table, insert, select
 
+from biomarkers.elisa.lots import KitLot
 from biomarkers.errors import StoreError
 from biomarkers.store import audit
 from biomarkers.store.database import Reading, Transaction
-from biomarkers.store.schema import actual_visit, specimen, study_list, subject
+from biomarkers.store.lot_entries import LotEntry, lot_entries, lots_of
+from biomarkers.store.schema import actual_visit, blood_count, lot_entry, pathology_reading, specimen, study_list, subject
+from biomarkers.study.cellular import HaematologyCount
 from biomarkers.study.declaration import Material
+from biomarkers.study.pathology import PathologyReading
 from biomarkers.study.roster import ActualVisit, Roster, Specimen, Subject
 
-Entry: TypeAlias = Subject | Specimen | ActualVisit
+Entry: TypeAlias = Subject | Specimen | ActualVisit | LotEntry | HaematologyCount | PathologyReading
 
 
 class ListKind(StrEnum):
-    """The three study files a laboratory's database keeps; allocations to arms are not among them."""
+    """The study files a laboratory's database keeps; allocations to arms are not among them."""
 
     ROSTER = "roster"
     SPECIMENS = "specimens"
     VISITS = "visits"
+    LOTS = "lots"
+    HAEMATOLOGY = "haematology"
+    PATHOLOGY = "pathology"
 
 
 def record_roster(
@@ -66,6 +73,105 @@ def record_visits(
 ) -> bool:
     """Record a list of actual visits; return False where the current one came from these bytes already."""
     return _record(transaction, ListKind.VISITS, actual_visit, tuple(visits), sha256, recorded_at, actor)
+
+
+def record_lots(
+    transaction: Transaction, *, lots: Iterable[KitLot], sha256: str, recorded_at: datetime, actor: str = audit.PROGRAM
+) -> bool:
+    """Record a list of kit lots; return False where the current one came from these bytes already."""
+    entries = tuple(entry for lot in lots for entry in lot_entries(lot))
+    return _record(transaction, ListKind.LOTS, lot_entry, entries, sha256, recorded_at, actor)
+
+
+def record_haematology(
+    transaction: Transaction,
+    *,
+    counts: Iterable[HaematologyCount],
+    sha256: str,
+    recorded_at: datetime,
+    actor: str = audit.PROGRAM,
+) -> bool:
+    """Record a list of blood counts; return False where the current one came from these bytes already."""
+    return _record(transaction, ListKind.HAEMATOLOGY, blood_count, tuple(counts), sha256, recorded_at, actor)
+
+
+def current_haematology(reading: Reading) -> tuple[HaematologyCount, ...]:
+    """Return the blood counts of the newest list; none where no list was recorded yet."""
+    rows = sorted(_rows(reading, ListKind.HAEMATOLOGY, blood_count), key=lambda row: int(row.ordinal))
+    return tuple(
+        HaematologyCount(
+            lymphocytes_per_ul=row.lymphocytes_per_ul,
+            accession_id=row.accession_id,
+            subject_id=row.subject_id,
+            day=row.day,
+        )
+        for row in rows
+    )
+
+
+def haematology_origins(reading: Reading) -> Mapping[HaematologyCount, str]:
+    """Return, for each blood count ever listed, the digest of the first list that held it; later lists change nothing of it."""
+    columns = (
+        blood_count.c.accession_id,
+        blood_count.c.subject_id,
+        blood_count.c.day,
+        blood_count.c.lymphocytes_per_ul,
+        study_list.c.sha256,
+    )
+    query = select(*columns).join(study_list, study_list.c.id == blood_count.c.list_id).order_by(blood_count.c.list_id.desc())
+    return {
+        HaematologyCount(
+            lymphocytes_per_ul=row.lymphocytes_per_ul,
+            accession_id=row.accession_id,
+            subject_id=row.subject_id,
+            day=row.day,
+        ): row.sha256
+        for row in reading.connection.execute(query)
+    }
+
+
+def record_pathology(
+    transaction: Transaction,
+    *,
+    readings: Iterable[PathologyReading],
+    sha256: str,
+    recorded_at: datetime,
+    actor: str = audit.PROGRAM,
+) -> bool:
+    """Record a list of pathologists' readings; return False where the current one came from these bytes already."""
+    return _record(transaction, ListKind.PATHOLOGY, pathology_reading, tuple(readings), sha256, recorded_at, actor)
+
+
+def current_pathology(reading: Reading) -> tuple[PathologyReading, ...]:
+    """Return the pathologists' readings of the newest list; none where no list was recorded yet."""
+    rows = sorted(_rows(reading, ListKind.PATHOLOGY, pathology_reading), key=lambda row: int(row.ordinal))
+    return tuple(
+        PathologyReading(
+            accession_id=row.accession_id,
+            tumour_present=bool(row.tumour_present),
+            viable_tumour_percent=row.viable_tumour_percent,
+            necrosis_percent=row.necrosis_percent,
+            reader=row.reader,
+        )
+        for row in rows
+    )
+
+
+def current_lots(reading: Reading) -> tuple[KitLot, ...]:
+    """Return the kit lots of the newest list; none where no list was recorded yet."""
+    rows = sorted(_rows(reading, ListKind.LOTS, lot_entry), key=lambda row: int(row.ordinal))
+    return lots_of(
+        LotEntry(
+            analyte=row.analyte,
+            kit_lot=row.kit_lot,
+            expires_on=row.expires_on,
+            slot=row.slot,
+            value=row.value,
+            lower=row.lower,
+            upper=row.upper,
+        )
+        for row in rows
+    )
 
 
 def current_roster(reading: Reading) -> Roster:
@@ -128,7 +234,13 @@ def _record(  # noqa: PLR0917  - one private step behind the three functions abo
 
 def _row(entry: Entry) -> dict[str, object]:
     values = {field.name: getattr(entry, field.name) for field in fields(entry)}
-    return {name: value.value if isinstance(value, Enum) else value for name, value in values.items()}
+    return {name: _cell(value) for name, value in values.items()}
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, Enum):
+        return value.value
+    return int(value) if isinstance(value, bool) else value
 
 
 def _rows(reading: Reading, kind: ListKind, table: Table) -> Sequence[Row[tuple[object, ...]]]:

@@ -52,26 +52,29 @@ _MERGED_CODES: dict[Dialect, str] = {
     )""",
 }
 
+_JOINED_REMARKS: dict[Dialect, str] = {
+    "sqlite": "group_concat(';' || remark.code, '')",
+    "postgresql": "string_agg(';' || remark.code, '')",
+}
+"""Their order does not matter: codes are sorted when they are merged."""
+
 _LATEST_SET = "(SELECT max(id) FROM alignment_set)"
 
 _IS_SHOWN = Template("""specimen.set_id = $latest_set
-      AND CAST(specimen.chosen AS INTEGER) = 1
+      AND specimen.chosen = 1
       AND specimen.visit IS NOT NULL
       AND specimen.collected_on <= $as_of
       AND NOT EXISTS (
           SELECT 1 FROM due_cell AS withdrawn
           WHERE withdrawn.set_id = specimen.set_id
             AND withdrawn.subject_id = specimen.subject_id
-            AND CAST(withdrawn.hidden AS INTEGER) = 1
+            AND withdrawn.hidden = 1
       )""")
 """Which specimens the table knows: chosen ones, collected by then, of subjects who have not withdrawn their consent."""
 
 # CROSS JOIN keeps SQLite from reordering: specimens are few and lead by an index to cells and results. PostgreSQL plans freely.
 _QUERY = Template("""
 WITH
-firsts AS (
-    SELECT analysis.run_id, min(analysis.id) AS first_id FROM analysis GROUP BY analysis.run_id
-),
 entry AS (
     SELECT
         cell.subject_id, cell.visit, cell.visit_number, '' AS unplanned_specimen, cell.measurand, cell.assay,
@@ -117,12 +120,30 @@ entry AS (
         result.unit,
         CASE WHEN CAST(result.evaluable AS INTEGER) = 1 THEN result.lower END,
         CASE WHEN CAST(result.evaluable AS INTEGER) = 1 THEN result.upper END,
-        result.denominator, result.n_replicates, result.run_id, analysis.source_sha256s, result.finding_codes,
-        CASE WHEN decided.decision = 'reportable' THEN $standing_declared ELSE $standing_measured END, firsts.first_id
+        result.denominator, result.n_replicates, result.run_id, analysis.source_sha256s,
+        result.finding_codes || COALESCE((
+            SELECT $joined_remarks
+            FROM remark
+            WHERE remark.run_id = result.run_id
+              AND remark.accession_id IN ('', result.accession_id)
+              AND remark.measurand IN ('', result.measurand)
+              AND NOT EXISTS (SELECT 1 FROM supersession WHERE supersession.old_analysis_id = remark.analysis_id)
+        ), ''),
+        CASE WHEN decided.decision = 'reportable' THEN $standing_declared ELSE $standing_measured END,
+        COALESCE((
+            SELECT min(source_first.id)
+            FROM derived_from
+            JOIN result AS source
+              ON source.analysis_id = derived_from.source_analysis_id AND source.result_id = derived_from.source_result_id
+            JOIN analysis AS source_first ON source_first.run_id = source.run_id
+            WHERE derived_from.analysis_id = result.analysis_id
+              AND CAST(derived_from.replaces AS INTEGER) = 1
+              AND source.accession_id = result.accession_id
+              AND source.measurand = result.measurand
+        ), (SELECT min(first.id) FROM analysis AS first WHERE first.run_id = result.run_id))
     FROM alignment AS specimen
     CROSS JOIN result
     CROSS JOIN analysis
-    JOIN firsts ON firsts.run_id = result.run_id
     LEFT JOIN (
         SELECT disposition.result_id, disposition.decision
         FROM disposition
@@ -132,6 +153,12 @@ entry AS (
       AND result.accession_id = specimen.accession_id
       AND analysis.analysis_id = result.analysis_id
       AND NOT EXISTS (SELECT 1 FROM supersession WHERE supersession.old_analysis_id = analysis.analysis_id)
+      AND NOT EXISTS (
+          SELECT 1 FROM derived_from AS taken
+          WHERE taken.source_result_id = result.result_id
+            AND CAST(taken.replaces AS INTEGER) = 1
+            AND NOT EXISTS (SELECT 1 FROM supersession WHERE supersession.old_analysis_id = taken.analysis_id)
+      )
       AND COALESCE(decided.decision, '') NOT IN ('repeated', 'excluded')
 ),
 ranked AS (
@@ -281,6 +308,7 @@ def _select(dialect: Dialect, as_of: str) -> str:
         byte_order=_BYTE_ORDER[dialect],
         position=_POSITION[dialect],
         in_window=_TRUTH[dialect],
+        joined_remarks=_JOINED_REMARKS[dialect],
         merged_codes=Template(_MERGED_CODES[dialect]).substitute(codes="told.codes"),
         baseline=BASELINE_VISIT,
         matrix_changed=MATRIX_CHANGED,

@@ -19,10 +19,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 
 from biomarkers.provenance import content_digest
 from biomarkers.results import Assay
-from biomarkers.study.cellular import PanelReference
+from biomarkers.study.cellular import CELLS_PER_UL, PanelReference, TubePattern
 from biomarkers.study.declaration import Code, Declaration, DeclarationSource, Material, Scale
-from biomarkers.study.soluble import Analyte
-from biomarkers.study.tissue import IHC_SCALES, IHC_UNITS, StainReference
+from biomarkers.study.soluble import Analyte, RatioReference
+from biomarkers.study.tissue import IHC_SCALES, IHC_UNITS, SlidePattern, StainReference
 
 
 class Anchor(StrEnum):
@@ -122,7 +122,9 @@ class IdentifierPatterns(Declaration):
     subject_id: str
     fcs_file: str = "{accession_id}.fcs"
     fcs_keyword: str = "ACCESSION_ID"
+    fcs_roles: tuple[TubePattern, ...] = ()
     slide_file: str = "{accession_id}_{stain}"
+    slide_roles: tuple[SlidePattern, ...] = ()
 
     @field_validator("accession_id", "subject_id")
     @classmethod
@@ -165,12 +167,19 @@ class StudyDefinition(BaseModel):
     arms: Annotated[tuple[Arm, ...], Field(min_length=1)]
     visits: Annotated[tuple[Visit, ...], Field(min_length=1)]
     analytes: tuple[Analyte, ...] = ()
+    ratios: tuple[RatioReference, ...] = ()
     panels: tuple[PanelReference, ...] = ()
     stains: tuple[StainReference, ...] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        problems = [*self._doubled_names(), *self._unknown_visits(), *self._overlapping_windows(), *self._baselines()]
+        problems = [
+            *self._doubled_names(),
+            *self._broken_ratios(),
+            *self._unknown_visits(),
+            *self._overlapping_windows(),
+            *self._baselines(),
+        ]
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -186,6 +195,15 @@ class StudyDefinition(BaseModel):
             for name, count in Counter(names).items():
                 if count > 1:
                     yield f"{kind} '{name}' is declared {count} times"
+
+    def _broken_ratios(self) -> Iterator[str]:
+        for ratio in self.ratios:
+            for code in (ratio.numerator, ratio.denominator):
+                analyte = self.analyte(code)
+                if analyte is None:
+                    yield f"the ratio '{ratio.code}' is made of '{code}', which is no analyte"
+                elif not set(ratio.materials) <= set(analyte.materials):
+                    yield f"the ratio '{ratio.code}' names a material '{code}' is not measured in"
 
     def _unknown_visits(self) -> Iterator[str]:
         known = {visit.code: visit for visit in self.visits}
@@ -232,6 +250,18 @@ class StudyDefinition(BaseModel):
             )
             for analyte in self.analytes
         ]
+        ratios = [
+            Measurand(
+                code=ratio.code,
+                assay=Assay.ELISA,
+                unit=ratio.unit,
+                scale=ratio.scale,
+                materials=ratio.materials,
+                due=self._due_with(ratio),
+                source=ratio.source,
+            )
+            for ratio in self.ratios
+        ]
         cellular = [
             Measurand(
                 code=measurand.code,
@@ -244,6 +274,19 @@ class StudyDefinition(BaseModel):
             )
             for panel in self.panels
             for measurand in panel.measurands
+        ]
+        counted = [
+            Measurand(
+                code=measurand.code,
+                assay=Assay.CYTOMETRY,
+                unit=CELLS_PER_UL,
+                scale=measurand.scale,
+                materials=panel.materials,
+                due=panel.due,
+                source=panel.source,
+            )
+            for panel in self.panels
+            for measurand in panel.counts
         ]
         tissue = [
             Measurand(
@@ -258,7 +301,12 @@ class StudyDefinition(BaseModel):
             for stain in self.stains
             for score in stain.scores
         ]
-        return (*soluble, *cellular, *tissue)
+        return (*soluble, *ratios, *cellular, *counted, *tissue)
+
+    def _due_with(self, ratio: RatioReference) -> tuple[str, ...]:
+        """Name the visits at which both parts of a ratio are due."""
+        parts = [analyte.due for code in (ratio.numerator, ratio.denominator) if (analyte := self.analyte(code)) is not None]
+        return tuple(visit for visit in parts[0] if all(visit in due for due in parts)) if parts else ()
 
     @property
     def baseline(self) -> Visit:

@@ -1,4 +1,4 @@
-"""What study.toml declares of an analyte: its kit, its curve, its limits, and when a plate's results are accepted.
+"""What study.toml declares of analytes: kit, curve, limits, when a plate's results are accepted; and of ratios of two of them.
 
 Must not know how a curve is fitted or a plate judged.
 """
@@ -101,3 +101,21 @@ class Analyte(Declaration):
     limits: QuantitationLimits
     calibration: CalibrationMethod
     acceptance: AcceptanceRules = AcceptanceRules()
+
+
+class RatioReference(Declaration):
+    """A ratio of two analytes in one specimen, in molar units; due wherever both of them are."""
+
+    code: Code
+    name: str
+    numerator: Code
+    denominator: Code
+    unit: Literal["uM/uM"] = "uM/uM"
+    scale: Scale = "log"
+    materials: Annotated[tuple[Material, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _of_two(self) -> Self:
+        if self.numerator == self.denominator:
+            raise ValueError(f"the ratio '{self.code}' divides '{self.numerator}' by itself")
+        return self

@@ -1,15 +1,54 @@
-"""What study.toml declares of tumour sections: the stains and the scores the study reports.
+"""What study.toml declares of tumour sections: stains, the scores the study reports, and the part a slide plays.
 
 Must not know how a slide is scored.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from enum import StrEnum
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from biomarkers.study.declaration import Code, Declaration, Material, Scale
+
+HE_STAIN = "HE"
+"""What a section stained with haematoxylin and eosin is called; it is kept and not scored."""
+
+
+class SlideRole(StrEnum):
+    """What part a slide plays; only specimens reach the timepoint table."""
+
+    SPECIMEN = "SPECIMEN"
+    POSITIVE_CONTROL = "POSITIVE_CONTROL"
+    NEGATIVE_CONTROL = "NEGATIVE_CONTROL"
+    HE = "HE"
+
+
+class SlidePattern(BaseModel):
+    """File names of slides that play a part other than a specimen.
+
+    ``pattern`` is the name without its extension and may hold ``{accession_id}``, ``{stain}`` and ``{batch}``, as in
+    ``"POSITIVE_{stain}_{batch}"``; case is ignored. Stains and batches are letters, digits and hyphens.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    role: SlideRole
+    pattern: str
+
+    @field_validator("role")
+    @classmethod
+    def _is_no_specimen(cls, value: SlideRole) -> SlideRole:
+        if value is SlideRole.SPECIMEN:
+            raise ValueError("specimens are named by identifiers.slide_file")
+        return value
+
+    @model_validator(mode="after")
+    def _names_the_stain(self) -> Self:
+        if self.role is not SlideRole.HE and "{stain}" not in self.pattern:
+            raise ValueError(f"the pattern '{self.pattern}' of {self.role} slides does not hold {{stain}}")
+        return self
 
 
 class StainReference(Declaration):
@@ -19,8 +58,24 @@ class StainReference(Declaration):
     protocol: str
     materials: Annotated[tuple[Material, ...], Field(min_length=1)]
     due: tuple[Code, ...]
-    scores: Annotated[tuple[Literal["DENSITY_TISSUE", "PCT_POSITIVE", "HSCORE"], ...], Field(min_length=1)]
+    scores: Annotated[
+        tuple[Literal["DENSITY_TISSUE", "DENSITY_TUMOUR", "PCT_POSITIVE", "HSCORE", "TPS", "CPS"], ...], Field(min_length=1)
+    ]
 
 
-IHC_UNITS = {"DENSITY_TISSUE": "cells/mm2", "PCT_POSITIVE": "%", "HSCORE": "H-score"}
-IHC_SCALES: dict[str, Scale] = {"DENSITY_TISSUE": "log", "PCT_POSITIVE": "linear", "HSCORE": "linear"}
+IHC_UNITS = {
+    "DENSITY_TISSUE": "cells/mm2",
+    "DENSITY_TUMOUR": "cells/mm2",
+    "PCT_POSITIVE": "%",
+    "HSCORE": "H-score",
+    "TPS": "%",
+    "CPS": "CPS",
+}
+IHC_SCALES: dict[str, Scale] = {
+    "DENSITY_TISSUE": "log",
+    "DENSITY_TUMOUR": "log",
+    "PCT_POSITIVE": "linear",
+    "HSCORE": "linear",
+    "TPS": "linear",
+    "CPS": "linear",
+}

@@ -6,16 +6,32 @@ no label and one answer. Must not know results, files or arms. Whatever cannot b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, time
 from enum import StrEnum
 
 from biomarkers.results import Finding, Severity, finding_codes
 from biomarkers.study.declaration import Material
-from biomarkers.study.definition import UNSUMMARISED_VISITS, StudyDefinition
+from biomarkers.study.definition import BASELINE_VISIT, UNSUMMARISED_VISITS, StudyDefinition
 from biomarkers.study.roster import Moment, Roster, Specimen, Subject
 from biomarkers.study.schedule import ScheduledVisit, study_day, subject_schedule
+
+HAEMOLYSIS = "HAEMOLYSIS"
+FREEZE_THAW = "FREEZE_THAW"
+PROCESSED_BEFORE_COLLECTED = "PROCESSED_BEFORE_COLLECTED"
+SPECIMEN_REJECTED = "SPECIMEN_REJECTED"
+
+NO_HAEMOLYSIS = frozenset({"", "NONE", "NO", "ABSENT", "NEGATIVE", "0", "-"})
+"""What specimens.csv says, in any case, of a specimen that is not haemolysed; every other word is a degree of it."""
+
+REJECTED_CONDITIONS = frozenset({"REJECTED", "UNSATISFACTORY", "UNUSABLE"})
+"""Conditions on receipt, in any case, with which a specimen stands for a visit only where no other one can."""
+
+MOST_FREEZE_THAW_CYCLES = 1
+"""A frozen specimen is thawed once to be measured; more cycles are told."""
+
+_OF_BASELINE = "BASELINE_"
 
 
 class Rule(StrEnum):
@@ -116,7 +132,31 @@ def align_specimens(definition: StudyDefinition, roster: Roster) -> tuple[Alignm
         collection = collection_by_root[root.accession_id]
         placed.append((specimen, _inherit(specimen, collection, lineage)))
     chosen_claims = _chosen_claims(placed)
-    return tuple(_alignment(specimen, collection, chosen_claims) for specimen, collection in placed)
+    return _with_findings_of_baseline([_alignment(specimen, one, chosen_claims) for specimen, one in placed])
+
+
+def _with_findings_of_baseline(alignments: Sequence[Alignment]) -> tuple[Alignment, ...]:
+    """Tell of each later specimen what is known of the state of its baseline: a change is as good as the worse of the two."""
+    states: dict[tuple[str, Material], dict[str, Finding]] = {}
+    for one in alignments:
+        if one.chosen and one.visit == BASELINE_VISIT:
+            of_baseline = states.setdefault((one.subject_id, one.material), {})
+            of_baseline.update({found.code: found for found in one.findings if found.code in _STATES})
+    return tuple(
+        replace(one, findings=(*one.findings, *told))
+        if one.visit not in (None, BASELINE_VISIT) and (told := _told_of_baseline(states.get((one.subject_id, one.material))))
+        else one
+        for one in alignments
+    )
+
+
+_STATES = frozenset({HAEMOLYSIS, FREEZE_THAW, PROCESSED_BEFORE_COLLECTED, SPECIMEN_REJECTED})
+
+
+def _told_of_baseline(states: Mapping[str, Finding] | None) -> tuple[Finding, ...]:
+    if not states:
+        return ()
+    return tuple(replace(found, code=f"{_OF_BASELINE}{code}", severity=Severity.NOTE) for code, found in sorted(states.items()))
 
 
 def _root(specimen: Specimen, roster: Roster) -> tuple[Specimen, tuple[Finding, ...]]:
@@ -224,10 +264,35 @@ def _impossible(root: Specimen, subject: Subject) -> Iterable[Finding]:
         yield _finding("RECEIVED_BEFORE_COLLECTED", root, message, "Check both dates.")
 
 
+def _states(specimen: Specimen) -> Iterable[Finding]:
+    """Tell what happened to a specimen before it was measured, as far as it bears on its numbers."""
+    if specimen.hemolysis.strip().upper() not in NO_HAEMOLYSIS:
+        message = f"Haemolysis is noted as '{specimen.hemolysis}'."
+        yield _finding(HAEMOLYSIS, specimen, message, "Judge whether the measurand bears it.")
+    if specimen.freeze_thaw is not None and specimen.freeze_thaw > MOST_FREEZE_THAW_CYCLES:
+        message = f"It was frozen and thawed {specimen.freeze_thaw} times."
+        yield _finding(FREEZE_THAW, specimen, message, "Measure a fresher aliquot, or judge whether the measurand bears it.")
+    for name, moment in (("Processed", specimen.processed_at), ("Frozen", specimen.frozen_at)):
+        if moment is not None and _is_before(moment, specimen.collected_at):
+            message = f"{name} at {moment}, before it was collected at {specimen.collected_at}."
+            yield _finding(
+                PROCESSED_BEFORE_COLLECTED, specimen, message, "Check both times, and the clocks they were read off."
+            )
+    if specimen.condition.strip().upper() in REJECTED_CONDITIONS:
+        message = f"Its condition on receipt is '{specimen.condition}'."
+        yield _finding(SPECIMEN_REJECTED, specimen, message, "It stands for a visit only as long as no other specimen can.")
+
+
+def _is_before(one: Moment, other: Moment) -> bool:
+    if one.day != other.day:
+        return one.day < other.day
+    return one.time is not None and other.time is not None and _clock(one.time) < _clock(other.time)
+
+
 def _inherit(specimen: Specimen, collection: _Collection, lineage: tuple[Finding, ...]) -> _Collection:
     """Give an aliquot its parent's place; what contradicts the parent is told, another subject's stops it."""
     root = collection.root
-    findings = [*collection.findings, *lineage]
+    findings = [*collection.findings, *lineage, *_states(specimen)]
     if specimen.subject_id != root.subject_id:
         message = f"It is of subject '{specimen.subject_id}', its parent '{root.accession_id}' of '{root.subject_id}'."
         return _wait(specimen, "PARENT_OF_OTHER_SUBJECT", message, "Correct one of the two in specimens.csv.")
@@ -257,6 +322,7 @@ class _Claim:
     A known time of day goes before an unknown one of the same day.
     """
 
+    is_rejected: bool
     distance_days: int
     day: int
     timeless: bool
@@ -269,7 +335,7 @@ def _chosen_claims(placed: Iterable[tuple[Specimen, _Collection]]) -> Mapping[_S
     for specimen, collection in placed:
         seat = _seat(specimen, collection)
         if seat is not None and collection.acceptable:
-            claim = _claim(collection)
+            claim = _claim(specimen, collection)
             chosen[seat] = min(chosen.get(seat, claim), claim)
     return chosen
 
@@ -280,7 +346,8 @@ def _seat(specimen: Specimen, collection: _Collection) -> _Seat | None:
     return _Seat(specimen.subject_id, collection.scheduled.visit.code, specimen.material)
 
 
-def _claim(collection: _Collection) -> _Claim:
+def _claim(specimen: Specimen, collection: _Collection) -> _Claim:
+    is_rejected = specimen.condition.strip().upper() in REJECTED_CONDITIONS
     moment = collection.root.collected_at
     clock = None if moment.time is None else _clock(moment.time)
     day, second = moment.day.toordinal(), 0.0
@@ -288,8 +355,9 @@ def _claim(collection: _Collection) -> _Claim:
         second = clock.hour * 3600 + clock.minute * 60 + clock.second + clock.microsecond / 1e6
     if collection.scheduled is not None and collection.scheduled.visit.is_baseline:
         # All that claim the baseline were collected before the first dose: the last one wins, however far from its target.
-        return _Claim(0, -day, clock is None, -second, collection.root.lesion)
-    return _Claim(abs(_days_from_target(collection) or 0), day, clock is None, second, collection.root.lesion)
+        return _Claim(is_rejected, 0, -day, clock is None, -second, collection.root.lesion)
+    distance = abs(_days_from_target(collection) or 0)
+    return _Claim(is_rejected, distance, day, clock is None, second, collection.root.lesion)
 
 
 def _days_from_target(collection: _Collection) -> int | None:
@@ -310,7 +378,7 @@ def _alignment(specimen: Specimen, collection: _Collection, chosen_claims: Mappi
     visit = None if collection.scheduled is None else collection.scheduled.visit
     rule, note, chosen = collection.rule, collection.note, collection.rule is Rule.UNSCHEDULED
     if seat is not None:
-        chosen = collection.acceptable and chosen_claims[seat] == _claim(collection)
+        chosen = collection.acceptable and chosen_claims[seat] == _claim(specimen, collection)
         rule = rule if chosen else Rule.NOT_CHOSEN
         if not chosen and collection.acceptable:
             better = (
@@ -318,6 +386,8 @@ def _alignment(specimen: Specimen, collection: _Collection, chosen_claims: Mappi
                 if visit and visit.is_baseline
                 else "is nearer its target day or earlier"
             )
+            if _claim(specimen, collection).is_rejected and not chosen_claims[seat].is_rejected:
+                better = "was not rejected on receipt"
             note = f"Another specimen of {seat.material} for {seat.visit} {better}."
     day = collection.root.collected_at.day
     return Alignment(

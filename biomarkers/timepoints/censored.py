@@ -1,10 +1,11 @@
-"""Quantiles and geometric means of quantities of which some are only known to lie between two ends.
+"""Quantiles and medians of quantities of which some are only known to lie between two ends.
 
-Knows intervals, Turnbull's estimate and a normal likelihood on the log scale. Must not know measurands, visits or arms. No
-bound is ever replaced by a number: neither by 0, nor by the limit, nor by half of it.
+Knows intervals, Turnbull's estimate and estimates by ranks. Must not know measurands, visits or arms. No bound is ever replaced
+by a number: neither by 0, nor by the limit, nor by half of it.
 
 References
 ----------
+Hodges JL, Lehmann EL. Estimates of location based on rank tests. Annals of Mathematical Statistics 1963;34:598-611.
 Turnbull BW. The empirical distribution function with arbitrarily grouped, censored and truncated data. Journal of the Royal
 Statistical Society B 1976;38:290-295.
 """
@@ -14,24 +15,25 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_ndtr
-from scipy.stats import binom
+from scipy.stats import binom, norm
 
 SAME_SHARE = 1e-6
 """Shares of a distribution closer than this are one; far below one observation's share, far above the iteration's error."""
 
 _SETTLED = 1e-10
 
-LARGEST_CENSORED_SHARE = 0.7
-FEWEST_DETECTED = 5
-"""Beyond these a geometric mean would rest on the assumed shape alone."""
+LARGEST_SHARE_BEHIND_A_MEDIAN = 0.5
+"""With more bounds than this a median is itself only a bound."""
+
+LARGEST_EXACT_SIGNED_RANK = 60
+"""Up to so many quantities the signed ranks' distribution is counted out; its normal approximation serves beyond."""
 
 _LARGEST_ROUNDS = 20_000
-_NORMAL_LOG_HEIGHT = -0.5 * math.log(2.0 * math.pi)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,11 +76,16 @@ def turnbull(known: Sequence[Known]) -> tuple[Step, ...]:
     tuple of Step
         In ascending order; the shares add up to 1. Without bounds these are the sorted values, each with its share.
     """
+    if all(one.is_exact for one in known):
+        return _plain_steps([one.low for one in known])
     lows = [(one.low, int(one.open_low)) for one in known]
     highs = [(one.high, -int(one.open_high)) for one in known]
     places = _innermost(lows, highs)
-    # Row by observation, column by place: may the observation lie there?
-    may = np.array([[low <= place[0] and place[1] <= high for place in places] for low, high in zip(lows, highs, strict=True)])
+    # Row by observation, column by place: may the observation lie there? Ends are put in order once, and compared by rank.
+    rank = {end: at for at, end in enumerate(sorted({*lows, *highs}))}
+    low_ranks = np.array([rank[low] for low in lows])[:, None]
+    high_ranks = np.array([rank[high] for high in highs])[:, None]
+    may = (low_ranks <= [rank[low] for low, _ in places]) & ([rank[high] for _, high in places] <= high_ranks)
     counts = may.astype(np.float64)
     shares = np.full(len(places), 1.0 / len(places))
     for _ in range(_LARGEST_ROUNDS):
@@ -93,6 +100,13 @@ def turnbull(known: Sequence[Known]) -> tuple[Step, ...]:
         for (low, high), share in zip(places, shares, strict=True)
         if share > SAME_SHARE
     )
+
+
+def _plain_steps(values: Sequence[float]) -> tuple[Step, ...]:
+    """Return the distribution of plain numbers."""
+    places, counts = np.unique(np.array(values), return_counts=True)
+    shares = (counts / len(values)).tolist()
+    return tuple(Step(low=value, high=value, share=share) for value, share in zip(places.tolist(), shares, strict=True))
 
 
 def _innermost(
@@ -149,45 +163,68 @@ def median_limits(known: Sequence[Known], level: float = 0.95) -> Limits:
     return Limits(lower=lower if math.isfinite(lower) else None, upper=upper if math.isfinite(upper) else None)
 
 
-def geometric_mean(known: Sequence[Known]) -> float | None:
-    """Return the geometric mean by maximum likelihood, the logarithms taken as normal and bounds as bounds.
+def median(known: Sequence[Known]) -> Step | None:
+    """Return between which ends the median lies; equal ends are a number; None where nothing is known.
 
-    Without bounds it is the plain geometric mean, whatever the shape. None where an exact value is not above 0, where more
-    than 70 % are bounds, or where there are bounds and fewer than five values are exact.
+    It is the median of Turnbull's estimate. Where more than half are bounds, that estimate would hang on the few exact values;
+    then the median lies between the medians of the lower and of the upper ends, and is shown as the bound it is.
     """
-    exact = np.array([one.low for one in known if one.is_exact])
-    bounds = [one for one in known if not one.is_exact]
-    if exact.size == 0 or float(exact.min()) <= 0.0 or any(one.high <= 0.0 for one in bounds):
+    if not known:
         return None
-    if not bounds:
-        return math.exp(float(np.log(exact).mean()))
-    if exact.size < FEWEST_DETECTED or len(bounds) > LARGEST_CENSORED_SHARE * len(known):
-        return None
-    below = np.log(np.array([one.high for one in bounds if math.isfinite(one.high)]))
-    above = np.log(np.array([one.low for one in bounds if not math.isfinite(one.high)]))
-    mean = _normal_mean(np.log(exact), below, above)
-    return None if mean is None else math.exp(mean)
+    if sum(not one.is_exact for one in known) <= LARGEST_SHARE_BEHIND_A_MEDIAN * len(known):
+        return quantile(turnbull(known), 0.5)
+    low, high = (_plain_median([getattr(one, end) for one in known]) for end in ("low", "high"))
+    return Step(low=low, high=high, share=1.0)
 
 
-def _normal_mean(exact: NDArray[np.float64], below: NDArray[np.float64], above: NDArray[np.float64]) -> float | None:
-    """Maximise the likelihood of a normal sample with bounds on either side, by expectation and maximisation."""
-    count = exact.size + below.size + above.size
-    mean, sd = float(exact.mean()), float(exact.std())
-    if sd == 0.0:
+def _plain_median(values: Sequence[float]) -> float:
+    ordered = sorted(values)
+    return _middle(ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PseudoMedian:
+    """A pseudo-median between its ends, equal where it is a number, with its Hodges-Lehmann limits."""
+
+    low: float
+    high: float
+    limits: Limits
+
+
+def pseudo_median(known: Sequence[Known], level: float = 0.95) -> PseudoMedian | None:
+    """Return the Hodges-Lehmann estimate, the median of all means of two, with limits by inverting the signed-rank test.
+
+    It is the median of a symmetric distribution, and of no other; its limits belong to it alone. Bounds enter with both their
+    ends, which can only widen the limits. Fewer than six quantities give no limits of 95 %; None where nothing is known.
+    """
+    if not known:
         return None
-    for _ in range(_LARGEST_ROUNDS):
-        under, over = (below - mean) / sd, (above - mean) / sd
-        # Means and squares of a normal quantity known to lie beyond a limit, by the ratio of its density and its tail.
-        under_ratio = np.exp(_NORMAL_LOG_HEIGHT - under**2 / 2.0 - log_ndtr(under))
-        over_ratio = np.exp(_NORMAL_LOG_HEIGHT - over**2 / 2.0 - log_ndtr(-over))
-        centred = float((exact - mean).sum() - sd * under_ratio.sum() + sd * over_ratio.sum()) / count
-        squares = float(((exact - mean) ** 2).sum())
-        squares += sd**2 * float((1.0 - under * under_ratio).sum() + (1.0 + over * over_ratio).sum())
-        updated_sd = math.sqrt(max(squares / count - centred**2, 0.0))
-        moved = abs(centred) + abs(updated_sd - sd)
-        mean, sd = mean + centred, updated_sd
-        if sd == 0.0:
-            return None
-        if moved < _SETTLED:
-            break
-    return mean
+    first, second = np.triu_indices(len(known))
+    means_low = _means_of_two(np.array([one.low for one in known]), first, second)
+    means_high = _means_of_two(np.array([one.high for one in known]), first, second)
+    beyond = _signed_rank_quantile(len(known), (1.0 - level) / 2.0)
+    lower = float(means_low[beyond - 1]) if beyond else -math.inf
+    upper = float(means_high[means_high.size - beyond]) if beyond else math.inf
+    return PseudoMedian(
+        low=_plain_median(means_low.tolist()),
+        high=_plain_median(means_high.tolist()),
+        limits=Limits(lower=lower if math.isfinite(lower) else None, upper=upper if math.isfinite(upper) else None),
+    )
+
+
+def _means_of_two(ends: NDArray[np.float64], first: NDArray[np.intp], second: NDArray[np.intp]) -> NDArray[np.float64]:
+    return np.sort(ends[first] / 2.0 + ends[second] / 2.0)
+
+
+@lru_cache(maxsize=256)
+def _signed_rank_quantile(count: int, tail: float) -> int:
+    """Return how many of the smallest means of two lie outside limits that leave out no more than ``tail``."""
+    total = count * (count + 1) // 2
+    if count > LARGEST_EXACT_SIGNED_RANK:
+        sd = math.sqrt(count * (count + 1) * (2 * count + 1) / 24.0)
+        return max(0, math.floor(total / 2.0 + sd * float(norm.ppf(tail))))
+    ways = np.zeros(total + 1)
+    ways[0] = 1.0
+    for rank in range(1, count + 1):
+        ways[rank:] = ways[rank:] + ways[:-rank]
+    return int(np.searchsorted(np.cumsum(ways) / 2.0**count, tail, side="right"))

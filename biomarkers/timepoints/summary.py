@@ -1,8 +1,8 @@
 """Summaries per visit and measurand, and per arm side by side.
 
-Knows how rows are counted and which estimates are made of values and of their changes; bounds enter as bounds. Must not know
-how an estimate is computed, and makes no test, least of all between arms. The last planned visits hold only the subjects still
-on study: the counts beside each figure say how many.
+Knows which estimates are made of values and of their changes; bounds enter as bounds, never as a number in their place. Must
+not know how an estimate is computed, and makes no test, least of all between arms. The last planned visits hold only the
+subjects still on study: the counts beside each figure say how many, and the caption says it in words.
 """
 
 from __future__ import annotations
@@ -14,22 +14,33 @@ from datetime import date
 from typing import TypeAlias
 
 from biomarkers.study.arms import ArmAssignments
+from biomarkers.study.definition import BASELINE_VISIT, Anchor, StudyDefinition
 from biomarkers.study.roster import Roster
-from biomarkers.timepoints.alignment import Status, TimepointRow
-from biomarkers.timepoints.censored import Known, Step, geometric_mean, median_limits, quantile, turnbull
-from biomarkers.timepoints.due import NotExpected, study_end
+from biomarkers.timepoints.alignment import TimepointRow
+from biomarkers.timepoints.attrition import Attrition, Stage, attrition
+from biomarkers.timepoints.censored import Known, Step, median, median_limits, pseudo_median, quantile, turnbull
+from biomarkers.timepoints.lognormal import geometric_mean
 
 Shown: TypeAlias = "float | str | None"
 """A number; text such as ``<3.1`` where only a bound can be given; None where there is nothing to say."""
 
-_REPORTED = frozenset({Status.MEASURED, Status.BELOW_RANGE, Status.ABOVE_RANGE})
-_RECEIVED = _REPORTED | {Status.NOT_EVALUABLE, Status.PENDING}
-_DUE = _RECEIVED | {Status.MISSING}
+FEWEST_PAIRS = 6
+"""Fewer pairs carry no 95 % interval of a median; the single changes are shown in its place."""
+
+METHODS = (
+    "Median and quartiles by Turnbull's estimate for censored data, a median of which over half are bounds as the bound; "
+    "geometric mean by maximum likelihood of log-normal values with their bounds, its interval by the profile likelihood; "
+    "interval of a median change by order statistics, of a pseudo-median change by Hodges and Lehmann; no bound is replaced by "
+    "a number."
+)
+"""How the figures were made, for captions."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class SummaryRow:
     """One measurand at one planned visit, of one arm where arms were given; the fields are the columns in their order.
+
+    Its printed form tells no arm.
 
     Attributes
     ----------
@@ -48,13 +59,22 @@ class SummaryRow:
     n_paired
         Values and bounds that can be compared with their baseline; ``n_uncensored_pairs`` of them give a number.
     median, q1, q3
-        Of values and bounds, by Turnbull's estimate, averaged at the edge of two steps.
+        Of values and bounds, by Turnbull's estimate, averaged at the edge of two steps; with more than half bounds the median
+        is the bound.
     geometric_mean
-        By maximum likelihood of log-normal values with their bounds; empty where too few are exact.
+        By maximum likelihood of log-normal values with their bounds; empty where over 70 % are bounds or fewer than five exact.
     median_change
         Of the changes from baseline, as ``median``.
     median_change_lower, median_change_upper
         95 % limits by order statistics; empty for fewer than six pairs.
+    geometric_mean_lower, geometric_mean_upper
+        95 % limits: Student's without bounds, else of the profile likelihood.
+    percent_below, percent_above
+        Share of the values and bounds that lie below and above the range.
+    pseudo_median_change
+        The Hodges-Lehmann estimate of the change, with limits of its own; it is a median only where changes are symmetric.
+    individual_changes
+        Each change, in ascending order, where there are too few pairs for an interval; empty otherwise.
     """
 
     visit: str
@@ -80,23 +100,17 @@ class SummaryRow:
     median_change: Shown
     median_change_lower: float | None
     median_change_upper: float | None
+    geometric_mean_lower: float | None
+    geometric_mean_upper: float | None
+    percent_below: float | None
+    percent_above: float | None
+    pseudo_median_change: Shown
+    pseudo_median_change_lower: float | None
+    pseudo_median_change_upper: float | None
+    individual_changes: str | None
 
-
-@dataclass(frozen=True, slots=True, order=True)
-class _Group:
-    visit_number: int
-    visit: str
-    assay: str
-    measurand: str
-    arm: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Subjects:
-    """Who is summarised together, and what ended their part in the study by the date."""
-
-    count: int
-    ended: dict[str, NotExpected]
+    def __repr__(self) -> str:
+        return f"SummaryRow({self.visit!r}, {self.measurand!r}, n_measured={self.n_measured})"
 
 
 def summarise(
@@ -116,78 +130,86 @@ def summarise(
     tuple of SummaryRow
         By visit number, assay, measurand and arm.
     """
-    grouped: dict[_Group, list[TimepointRow]] = {}
-    for row in rows:
-        arm = "" if assignments is None else assignments.arm(row.subject_id)
-        if row.visit_number is not None and arm is not None:
-            grouped.setdefault(_Group(row.visit_number, row.visit, row.assay, row.measurand, arm), []).append(row)
-    subjects = {arm: _subjects(roster, assignments, arm, as_of) for arm in {group.arm for group in grouped}}
-    return tuple(
-        _summary(group, grouped[group], subjects[group.arm], arm=None if assignments is None else group.arm)
-        for group in sorted(grouped)
-    )
+    return tuple(_summary(group) for group in attrition(rows, roster, assignments, as_of=as_of))
 
 
-def _subjects(roster: Roster, assignments: ArmAssignments | None, arm: str, as_of: date) -> _Subjects:
-    members = [
-        subject
-        for subject in roster.subjects.values()
-        if (assignments is None or assignments.arm(subject.subject_id) == arm)
-        and (subject.randomised_on is None or subject.randomised_on <= as_of)
-    ]
-    ends = {subject.subject_id: study_end(subject) for subject in members}
-    return _Subjects(len(members), {subject_id: end.reason for subject_id, end in ends.items() if end is not None})
+def caption(definition: StudyDefinition) -> str:
+    """Say what a reader of a summary must know: who is left at late visits, that arms are not compared, and the methods."""
+    planned = [visit for visit in definition.visits if visit.anchor is Anchor.FIRST_DOSE and visit.code != BASELINE_VISIT]
+    late = max(planned, key=lambda visit: visit.target_day, default=None)
+    left = "" if late is None else f"{late.code} holds only the subjects still on study then, perhaps not alike in the arms. "
+    arms = "" if definition.study.comparative else "Arms are described side by side and not compared. "
+    return f"{left}{arms}Study: {definition.study.masking}. {METHODS}"
 
 
-def _summary(group: _Group, rows: Sequence[TimepointRow], subjects: _Subjects, *, arm: str | None) -> SummaryRow:
-    ended = [subjects.ended.get(row.subject_id) for row in rows if row.status == Status.NOT_EXPECTED]
-    n_progressed, n_died = ended.count(NotExpected.PROGRESSED), ended.count(NotExpected.DIED)
-    n_withdrawn = ended.count(NotExpected.OFF_STUDY) + ended.count(NotExpected.CONSENT_WITHDRAWN)
-    values = [_known_value(row.value, row.comparator) for row in rows if row.value is not None]
-    changes = [_known_change(row) for row in rows if row.value is not None and row.baseline_run_id is not None]
-    steps, change_steps = turnbull(values) if values else (), turnbull(changes) if changes else ()
+def _summary(group: Attrition) -> SummaryRow:
+    values = [known_value(row) for row in group.rows if row.value is not None]
+    changes = [known_change(row) for row in group.rows if row.value is not None and row.baseline_run_id is not None]
+    steps = turnbull(values) if values else ()
+    mean = geometric_mean(values)
     limits = median_limits(changes)
+    pseudo = pseudo_median(changes)
+    too_few = 0 < len(changes) < FEWEST_PAIRS
     return SummaryRow(
         visit=group.visit,
         measurand=group.measurand,
-        arm=arm,
-        n_randomised=subjects.count,
-        n_on_study=subjects.count - n_progressed - n_died - n_withdrawn,
-        n_progressed=n_progressed,
-        n_died=n_died,
-        n_withdrawn=n_withdrawn,
-        n_due=_count(rows, _DUE),
-        n_received=_count(rows, _RECEIVED),
-        n_measured=_count(rows, _REPORTED),
-        n_below=_count(rows, {Status.BELOW_RANGE}),
-        n_above=_count(rows, {Status.ABOVE_RANGE}),
-        n_not_evaluable=_count(rows, {Status.NOT_EVALUABLE}),
+        arm=group.arm,
+        n_randomised=group.count(Stage.RANDOMISED),
+        n_on_study=group.count(Stage.ON_STUDY),
+        n_progressed=group.count(Stage.PROGRESSED),
+        n_died=group.count(Stage.DIED),
+        n_withdrawn=group.count(Stage.WITHDRAWN),
+        n_due=group.count(Stage.DUE),
+        n_received=group.count(Stage.RECEIVED),
+        n_measured=group.count(Stage.MEASURED),
+        n_below=group.count(Stage.BELOW),
+        n_above=group.count(Stage.ABOVE),
+        n_not_evaluable=group.count(Stage.NOT_EVALUABLE),
         n_paired=len(changes),
         n_uncensored_pairs=sum(change.is_exact for change in changes),
-        median=_shown(steps, 0.5, least=0.0),
-        q1=_shown(steps, 0.25, least=0.0),
-        q3=_shown(steps, 0.75, least=0.0),
-        geometric_mean=geometric_mean(values),
-        median_change=_shown(change_steps, 0.5, least=-math.inf),
+        median=_shown(median(values), least=0.0),
+        q1=_shown(quantile(steps, 0.25) if steps else None, least=0.0),
+        q3=_shown(quantile(steps, 0.75) if steps else None, least=0.0),
+        geometric_mean=None if mean is None else mean.value,
+        median_change=_shown(median(changes), least=-math.inf),
         median_change_lower=limits.lower,
         median_change_upper=limits.upper,
+        geometric_mean_lower=None if mean is None else mean.limits.lower,
+        geometric_mean_upper=None if mean is None else mean.limits.upper,
+        percent_below=_percent(group, Stage.BELOW),
+        percent_above=_percent(group, Stage.ABOVE),
+        pseudo_median_change=None
+        if pseudo is None
+        else _shown(Step(low=pseudo.low, high=pseudo.high, share=1.0), least=-math.inf),
+        pseudo_median_change_lower=None if pseudo is None else pseudo.limits.lower,
+        pseudo_median_change_upper=None if pseudo is None else pseudo.limits.upper,
+        individual_changes=_individuals(changes) if too_few else None,
     )
 
 
-def _count(rows: Iterable[TimepointRow], statuses: Iterable[str]) -> int:
-    wanted = set(statuses)
-    return sum(row.status in wanted for row in rows)
+def _percent(group: Attrition, stage: Stage) -> float | None:
+    measured = group.count(Stage.MEASURED)
+    return 100.0 * group.count(stage) / measured if measured else None
 
 
-def _known_value(value: float, comparator: str | None) -> Known:
-    if comparator == "<":
+def _individuals(changes: Sequence[Known]) -> str:
+    ordered = sorted(changes, key=lambda one: (one.low, one.high))
+    shown = (_shown(Step(low=one.low, high=one.high, share=1.0), least=-math.inf) for one in ordered)
+    return "; ".join(f"{one:.6g}" if isinstance(one, float) else one or "unknown" for one in shown)
+
+
+def known_value(row: TimepointRow) -> Known:
+    """Return what is known of a row's value; the row has one."""
+    value = row.value or 0.0
+    if row.comparator == "<":
         return Known(low=0.0, high=value, open_high=True)
-    if comparator == ">":
+    if row.comparator == ">":
         return Known(low=value, high=math.inf, open_low=True)
     return Known(low=value, high=value)
 
 
-def _known_change(row: TimepointRow) -> Known:
+def known_change(row: TimepointRow) -> Known:
+    """Return what is known of a row's change from baseline; the row was compared with one."""
     if row.change is not None:
         return Known(low=row.change, high=row.change)
     return Known(
@@ -196,11 +218,10 @@ def _known_change(row: TimepointRow) -> Known:
     )
 
 
-def _shown(steps: Sequence[Step], share: float, *, least: float) -> Shown:
+def _shown(found: Step | None, *, least: float) -> Shown:
     """Show a quantile as a number, as a bound, or as the two ends it lies between."""
-    if not steps:
+    if found is None:
         return None
-    found = quantile(steps, share)
     if found.low == found.high:
         return found.low
     has_low, has_high = found.low > least, math.isfinite(found.high)

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
+import numpy as np
 import pandas as pd
 
 from biomarkers.study.arms import ArmAssignments
-from biomarkers.timepoints.alignment import TimepointRow
+from biomarkers.timepoints.alignment import TimepointColumns, TimepointRow
 
 TIMEPOINT_COLUMNS = tuple(field.name for field in fields(TimepointRow))
 
@@ -44,7 +45,17 @@ def timepoint_table(rows: Sequence[TimepointRow]) -> pd.DataFrame:
     Counts and days are ``Int64``, ``in_window`` is ``boolean``, numbers are ``float64`` with NaN for missing, everything else
     is text with None for missing. There is no column ``arm``.
     """
-    return pd.DataFrame({name: _column(name, [getattr(row, name) for row in rows]) for name in TIMEPOINT_COLUMNS})
+    return pd.DataFrame({name: _column(name, [getattr(row, name) for row in rows]) for name in TIMEPOINT_COLUMNS}, copy=False)
+
+
+def timepoint_frame(columns: TimepointColumns, assignments: ArmAssignments | None = None) -> pd.DataFrame:
+    """Return the same data frame from columns, without the detour over rows; with assignments ``arm`` follows the subject."""
+    frame: dict[str, pd.Series] = {}
+    for name in TIMEPOINT_COLUMNS:
+        frame[name] = _column(name, getattr(columns, name))
+        if name == "subject_id" and assignments is not None:
+            frame["arm"] = _column("arm", [assignments.arm(subject_id) for subject_id in columns.subject_id])
+    return pd.DataFrame(frame, copy=False)
 
 
 def rows_with_arms(rows: Sequence[TimepointRow], assignments: ArmAssignments) -> pd.DataFrame:
@@ -99,9 +110,17 @@ def _shown(row: TimepointRow | None) -> float | str | None:
 
 def _column(name: str, values: Sequence[float | str | None]) -> pd.Series:
     if name in _INTEGERS:
-        return pd.Series(values, dtype="Int64")
+        return pd.Series(_masked(values))
     if name == "in_window":
         return pd.Series(values, dtype="boolean")
     if name in _NUMBERS:
-        return pd.Series(values, dtype="float64")
-    return pd.Series(values, dtype=object)
+        return pd.Series(np.array(values, dtype=np.float64))
+    texts = np.empty(len(values), dtype=object)
+    texts[:] = values
+    return pd.Series(texts, dtype=object)
+
+
+def _masked(values: Sequence[float | str | None]) -> pd.arrays.IntegerArray:
+    numbers = np.array(values, dtype=np.float64)
+    missing = np.isnan(numbers)
+    return pd.arrays.IntegerArray(np.where(missing, 0.0, numbers).astype(np.int64), missing)

@@ -27,10 +27,10 @@ def sound(tmp_path: Path) -> bytes:
 def _refusal(folder: Path, content: bytes) -> SourceFileError:
     path = folder / "tube.fcs"
     path.write_bytes(content)
-    started = time.perf_counter()
+    started = time.process_time()  # not the clock on the wall: other tests run beside this one
     with pytest.raises(SourceFileError) as caught:
         read_fcs(path)
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 5
     return caught.value
 
 
@@ -112,6 +112,26 @@ def test_a_sparse_file_of_many_gigabytes_is_refused_at_once_and_without_memory(t
         read_fcs(path)
     assert time.perf_counter() - started < 1
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000, "kilobytes"
+
+
+def test_a_number_of_channels_in_digits_of_another_kind(tmp_path: Path, sound: bytes) -> None:
+    assert _refusal(tmp_path, _edited(sound, b"$PAR", b"\xb2")).what == "The keyword $PAR says '\xb2', no number of channels."
+
+
+def _text_of(keywords: bytes, sets: int) -> bytes:
+    """Chain data sets that hold nothing but keywords."""
+    stated = b"/$NEXTDATA/%012d" % (58 + 23 + len(keywords)) + keywords
+    header = b"FCS3.1    %8d%8d%8d%8d%8d%8d" % (58, 58 + len(stated) - 1, 0, 0, 0, 0)
+    return (header + stated) * sets
+
+
+def test_millions_of_keywords(tmp_path: Path) -> None:
+    assert _refusal(tmp_path, _text_of(b"/k/v" * 3_900_000, 1)).what.startswith("TEXT holds more than 100000 keywords")
+
+
+def test_a_chain_of_data_sets_with_megabytes_of_keywords(tmp_path: Path) -> None:
+    error = _refusal(tmp_path, _text_of(b"/k/" + b"v" * 5_000_000, 6))
+    assert "or more keywords than any instrument writes" in error.what
 
 
 def test_thousands_of_random_mutations_end_in_typed_refusals_or_events(tmp_path: Path, sound: bytes) -> None:

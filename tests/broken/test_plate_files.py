@@ -131,6 +131,18 @@ def test_a_softmax_export_of_groups_alone(tmp_path: Path) -> None:
     )
 
 
+def test_a_workbook_whose_part_claims_to_be_longer_than_the_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "claims.xlsx"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("[Content_Types].xml", "x" * 500)
+    content = bytearray(path.read_bytes())
+    entry = content.rindex(b"PK\x01\x02")
+    content[entry + 20 : entry + 24] = (2_000_000_000).to_bytes(4, "little")  # the part's length, packed
+    path.write_bytes(content)
+    with pytest.raises(SourceFileError, match="one of its parts claims to be longer than the whole file"):
+        read_plates(path)
+
+
 def test_a_workbook_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
     path = tmp_path / "bomb.xlsx"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:

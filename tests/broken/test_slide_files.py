@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 import time
 import tracemalloc
 import zlib
 from io import BytesIO
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -153,3 +156,101 @@ def test_random_damage_ends_in_a_picture_or_in_our_own_error(tmp_path: Path, see
             slide.read_region(0, Region(x=0, y=0, width=min(64, level.width), height=min(64, level.height)))
     except SourceFileError as error:
         assert error.what  # noqa: PT017  - either outcome is right; anything else fails the test
+
+
+def _tile_replaced(compression: str, payload: bytes) -> bytes:
+    """A TIFF of one tile of 256 x 256 pixels whose bytes were exchanged for others."""
+    content = bytearray(_tiff(np.zeros((256, 256, 3), np.uint8), tile=(256, 256), photometric="rgb", compression=compression))
+    with tifffile.TiffFile(BytesIO(content)) as file:
+        tags = file.pages[0].tags
+        offset, count = tags["TileOffsets"], tags["TileByteCounts"]
+    struct.pack_into("<I", content, offset.valueoffset, len(content))
+    content_type = {3: "<H", 4: "<I"}[int(count.dtype)]
+    if content_type == "<H":  # made a long, so that any length fits
+        struct.pack_into("<H", content, count.offset + 2, 4)
+    struct.pack_into("<I", content, count.valueoffset, len(payload))
+    return bytes(content) + payload
+
+
+def _jpeg_2000(width: int, height: int) -> bytes:
+    size = struct.pack(">HHIIIIIIIIH", 47, 0, width, height, 0, 0, width, height, 0, 0, 3) + b"\x07\x01\x01" * 3
+    return b"\xff\x4f\xff\x51" + size + bytes(200)
+
+
+BOMBS = {
+    "deflate": ("zlib", lambda: zlib.compress(bytes(200_000_000), 1)),
+    "zstd": ("zstd", lambda: imagecodecs.zstd_encode(bytes(200_000_000))),
+    "lzma": ("lzma", lambda: imagecodecs.lzma_encode(bytes(60_000_000))),
+    "lzw": ("lzw", lambda: imagecodecs.lzw_encode(bytes(300_000_000))),
+    "jpeg": ("jpeg", lambda: b"\xff\xd8\xff\xc0\x00\x11\x08" + struct.pack(">HH", 65_000, 65_000) + b"\x03" + bytes(200)),
+    "padded jpeg": ("jpeg", lambda: b"\xff\xd8\xff\xff\xc0\x00\x11\x08" + struct.pack(">HH", 65_000, 65_000) + bytes(200)),
+    "jpeg 2000": ("jpeg2000", lambda: _jpeg_2000(60_000, 60_000)),
+    "jpeg 2000 behind a harmless header": ("jpeg2000", lambda: _jpeg_2000(8, 8) + _jpeg_2000(60_000, 60_000)),
+    "webp": (
+        "webp",
+        lambda: b"RIFF\x00\x01\x00\x00WEBPVP8 \x00\x01\x00\x00\x00\x00\x00\x9d\x01\x2a\xff\x3f\xff\x3f" + bytes(200),
+    ),
+}
+
+
+OPEN_ALL = """
+import resource, sys
+from pathlib import Path
+from biomarkers.errors import SourceFileError
+from biomarkers.ihc.slide import Region
+from biomarkers.readers.slides import open_slide
+for name in sys.argv[1:]:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    said = "read"
+    try:
+        with open_slide(Path(name)) as slide:
+            slide.read_region(0, Region(x=0, y=0, width=256, height=256))
+    except SourceFileError as error:
+        said = error.what
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, said)
+"""
+
+
+def test_a_tile_that_would_fill_the_memory_is_stopped_in_every_compression(tmp_path: Path) -> None:
+    paths = []
+    for number, (compression, payload) in enumerate(BOMBS.values()):
+        paths.append(tmp_path / f"{number}.tiff")
+        paths[-1].write_bytes(_tile_replaced(compression, payload()))
+    child = subprocess.run(
+        [sys.executable, "-c", OPEN_ALL, *map(str, paths)], capture_output=True, text=True, check=True, timeout=60
+    )
+    outcomes = dict(zip(BOMBS, child.stdout.splitlines(), strict=True))
+    for name, outcome in outcomes.items():
+        kilobytes, said = outcome.split(" ", 1)
+        assert int(kilobytes) < 100_000, name
+        # LZMA stops at the tile's own size and gives a tile; the others are refused.
+        assert said == "read" if name == "lzma" else said.startswith("A tile of the slide cannot be decoded"), name
+
+
+def test_a_compression_no_slide_uses_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "slide.tiff"
+    content = bytearray(TILED)
+    with tifffile.TiffFile(BytesIO(TILED)) as file:
+        struct.pack_into("<H", content, file.pages[0].tags["Compression"].valueoffset, 34887)
+    path.write_bytes(content)
+    with pytest.raises(SourceFileError, match=r"compressed in a way \(number 34887\) that slides do not use"), open_slide(path):
+        pass
+
+
+@pytest.mark.parametrize("said", ["0", "0.0", "-0.25", "1e9"])
+def test_a_pixel_size_of_zero_or_nonsense_is_told_as_such(tmp_path: Path, said: str) -> None:
+    path = tmp_path / "slide.svs"
+    description = f"Aperio Image Library v11\n256x256 |AppMag = 40|MPP = {said}"
+    path.write_bytes(_tiff(PICTURE, tile=(64, 64), photometric="rgb", description=description, metadata=None))
+    with pytest.raises(SourceFileError, match="is impossible"), open_slide(path):
+        pass
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("share", [0.001, 0.05, 0.5, 0.95])
+def test_a_cut_off_svs_is_refused_at_once(tmp_path: Path, real_data: Path, share: float) -> None:
+    whole = (real_data / "ihc" / "slide" / "cmu_small_region.svs").read_bytes()
+    path = tmp_path / "slide.svs"
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(SourceFileError, match="The file is cut off: it ends after"), open_slide(path):
+        pass

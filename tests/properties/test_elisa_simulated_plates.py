@@ -17,7 +17,7 @@ from biomarkers.provenance import Provenance
 from biomarkers.readers.plate_layouts import read_layout, read_plate_map
 from biomarkers.readers.plate_reads import read_plates
 from biomarkers.readers.study_files import packaged_study
-from biomarkers.simulation.plates import PlateJob
+from biomarkers.simulation.plates import Mishap, PlateJob
 from biomarkers.simulation.study import simulate_study
 
 NOWHERE = Provenance(sources=(), inputs=(), software="test", parameters="{}", computed_at=datetime(2020, 1, 1, tzinfo=UTC))
@@ -34,7 +34,8 @@ def layouts(project_root: Path) -> Mapping[str, PlateLayout]:
 def jobs(project_root: Path, seeds: range, subjects: int) -> Iterator[PlateJob]:
     designs = layouts(project_root)
     for seed in seeds:
-        yield from simulate_study(STUDY, layouts=designs, subjects=subjects, seed=seed, events=10, slide_px=64).plates
+        study = simulate_study(STUDY, layouts=designs, subjects=subjects, seed=seed, events=10, slide_px=64)
+        yield from (plate for plate in study.plates if plate.mishap is Mishap.NONE)
 
 
 def analysed(job: PlateJob, folder: Path, spoil: Spoil | None = None) -> PlateAnalysis:
@@ -47,6 +48,7 @@ def analysed(job: PlateJob, folder: Path, spoil: Spoil | None = None) -> PlateAn
         analytes={analyte.code: analyte for analyte in STUDY.analytes},
         run_id="run",
         provenance=NOWHERE,
+        lots=[job.lot] if job.lot else [],
     )
 
 

@@ -7,17 +7,19 @@ from datetime import date, time, timedelta
 from functools import cache
 from importlib.resources import files
 
-from hypothesis import given, settings
+import pytest
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from biomarkers.readers.declarations import parse_declaration
 from biomarkers.study.declaration import Material
-from biomarkers.study.definition import UNSUMMARISED_VISITS, StudyDefinition
+from biomarkers.study.definition import UNSUMMARISED_VISITS, Anchor, StudyDefinition
 from biomarkers.study.roster import ActualVisit, Moment, Roster, Specimen, Subject
 from biomarkers.study.schedule import date_of_study_day, study_day, subject_schedule
 from biomarkers.study.visits import Alignment, Rule, align_specimens
 from biomarkers.timepoints.alignment import AlignedInput, Status, TimepointRow, timepoint_rows
 from biomarkers.timepoints.due import due_cells
+from biomarkers.timepoints.summary import summarise
 
 FIRST_DOSE = date(2025, 3, 10)
 DAYS = st.integers(-45, 150).map(lambda days: FIRST_DOSE + timedelta(days=days))
@@ -244,3 +246,206 @@ def test_withdrawn_consent_hides_every_result_and_specimen(roster: Roster, as_of
 def test_nothing_collected_later_shows_in_the_table_of_an_earlier_day(roster: Roster, as_of: date) -> None:
     later = {one.accession_id for one in align_specimens(packaged(), roster) if one.collected_on > as_of}
     assert {row.accession_id for row in table(roster, as_of)}.isdisjoint(later)
+
+
+# --- one sentence each -------------------------------------------------------------------------------------------------
+
+SHIFTS = st.integers(-3, 40)
+
+
+def one_subject(*specimens: Specimen, visits: dict[str, date] | None = None, progression: date | None = None) -> Roster:
+    return Roster(
+        subjects={
+            "S0001": Subject(
+                subject_id="S0001",
+                site="LONDON",
+                treatment_start=Moment(day=FIRST_DOSE, time=time(10)),
+                progression_date=progression,
+            )
+        },
+        specimens={one.accession_id: one for one in specimens},
+        visits={
+            ("S0001", visit): ActualVisit(subject_id="S0001", visit=visit, actual_date=day)
+            for visit, day in (visits or {}).items()
+        },
+    )
+
+
+def tube(number: int, day: date, label: str = "", clock: time | None = time(8)) -> Specimen:
+    return Specimen(
+        accession_id=f"ATR-{number:06d}",
+        subject_id="S0001",
+        material=Material.PLASMA,
+        collected_at=Moment(day=day, time=clock),
+        nominal_visit=label,
+    )
+
+
+@given(shift=SHIFTS, offset=st.integers(-10, 10))
+def test_a_cycle_delay_moves_the_targets_and_windows_of_its_own_and_all_later_visits_by_as_much(
+    shift: int, offset: int
+) -> None:
+    delayed = {"C2D1": date_of_study_day(22, FIRST_DOSE) + timedelta(days=shift)}
+    plain = subject_schedule(packaged(), one_subject().subjects["S0001"], one_subject())
+    moved_roster = one_subject(visits=delayed)
+    moved = subject_schedule(packaged(), moved_roster.subjects["S0001"], moved_roster)
+    for code in ("C2D1", "C6D1"):
+        one, other = plain[code].target_date, moved[code].target_date
+        assert one is not None
+        assert other == one + timedelta(days=shift)
+        day = one + timedelta(days=offset)
+        before, after = plain[code].window(Material.PLASMA), moved[code].window(Material.PLASMA)
+        assert before is not None
+        assert after is not None
+        assert (day in before) == (day + timedelta(days=shift) in after)
+    assert moved["BASELINE"] == plain["BASELINE"]
+
+
+@given(shift=SHIFTS, offset=st.integers(-6, 6))
+def test_whether_a_specimen_lies_within_its_window_depends_on_the_moved_target_alone(shift: int, offset: int) -> None:
+    target = date_of_study_day(106, FIRST_DOSE)
+    day = target + timedelta(days=offset)
+    moved = day + timedelta(days=shift)
+    delayed = {"C2D1": date_of_study_day(22, FIRST_DOSE) + timedelta(days=shift)}
+    (plain,) = align_specimens(packaged(), one_subject(tube(1, day, "C6D1")))
+    (later,) = align_specimens(packaged(), one_subject(tube(1, moved, "C6D1"), visits=delayed))
+    assert (plain.days_from_target, plain.in_window) == (later.days_from_target, later.in_window) == (offset, abs(offset) <= 3)
+
+
+@given(offset=st.integers(-3, 3), until=st.integers(-28, 7))
+def test_progression_within_c6d1s_window_is_decided_by_the_label_and_an_unlabelled_specimen_waits(
+    offset: int, until: int
+) -> None:
+    day = date_of_study_day(106, FIRST_DOSE) + timedelta(days=offset)
+    progression = day + timedelta(days=until)
+    labels = ("C6D1", "PROGRESSION", "")
+    specimens = [tube(at, day, label) for at, label in enumerate(labels)]
+    found = align_specimens(packaged(), one_subject(*specimens, progression=progression))
+    assert [one.visit for one in found] == ["C6D1", "PROGRESSION", None]
+    assert found[2].rule is Rule.WAITING
+    assert found[2].note == f"It has no label, and its day {day} lies in the window of C6D1 and PROGRESSION."
+
+
+@given(days=st.lists(st.integers(-20, 20), min_size=2, max_size=5, unique=True))
+def test_of_several_specimens_the_nearest_counts_the_earlier_on_a_tie_and_the_others_stay_visible(days: list[int]) -> None:
+    target = date_of_study_day(22, FIRST_DOSE)
+    specimens = [tube(at, target + timedelta(days=offset), "C2D1") for at, offset in enumerate(days)]
+    found = align_specimens(packaged(), one_subject(*specimens))
+    nearest = min(days, key=lambda offset: (abs(offset), offset))
+    assert [days[at] for at, one in enumerate(found) if one.chosen] == [nearest]
+    for at, one in enumerate(found):
+        assert (one.visit, one.days_from_target) == ("C2D1", days[at])
+        assert one.rule is (Rule.LABEL if one.chosen else Rule.NOT_CHOSEN)
+        assert one.chosen or one.note
+
+
+@given(days=st.lists(st.integers(-40, 5), min_size=1, max_size=5, unique=True))
+def test_the_baseline_is_the_last_specimen_before_the_first_dose_however_far_from_its_target(days: list[int]) -> None:
+    specimens = [tube(at, FIRST_DOSE + timedelta(days=offset), "BASELINE") for at, offset in enumerate(days)]
+    found = align_specimens(packaged(), one_subject(*specimens))
+    before = [offset for offset in days if offset <= 0]  # at 8 o'clock, the dose was given at 10
+    assert [days[at] for at, one in enumerate(found) if one.chosen] == ([max(before)] if before else [])
+
+
+@given(collected=TIMES, dosed=TIMES, label=st.sampled_from(["BASELINE", ""]))
+def test_a_day_1_specimen_of_unknown_time_needs_the_baseline_label_and_gets_the_finding(
+    collected: time | None, dosed: time | None, label: str
+) -> None:
+    roster = Roster(
+        subjects={"S0001": Subject(subject_id="S0001", site="L", treatment_start=Moment(day=FIRST_DOSE, time=dosed))},
+        specimens={"ATR-000001": tube(1, FIRST_DOSE, label, collected)},
+    )
+    (found,) = align_specimens(packaged(), roster)
+    unknown = collected is None or dosed is None
+    if unknown:
+        assert found.chosen == (label == "BASELINE")
+        assert ("BASELINE_TIME_ASSUMED" in found.finding_codes) == (label == "BASELINE")
+    else:
+        assert found.chosen == (found.visit == "BASELINE" and collected < dosed)  # type: ignore[operator]  # both known
+
+
+@settings(max_examples=30)
+@given(roster=rosters())
+def test_one_specimen_never_fills_two_visits(roster: Roster) -> None:
+    rows = table(roster, date(2026, 1, 1))
+    visits: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        if row.accession_id is not None:
+            visits[row.accession_id].add(row.visit)
+    assert all(len(found) == 1 for found in visits.values())
+
+
+@settings(max_examples=25)
+@given(roster=rosters())
+def test_unplanned_visits_are_kept_and_shown_and_never_summarised(roster: Roster) -> None:
+    kept = [one for one in align_specimens(packaged(), roster) if one.visit in UNSUMMARISED_VISITS]
+    assert all(one.chosen and one.visit_number is None for one in kept)
+    rows = table(roster, date(2026, 1, 1))
+    planned = {visit.code for visit in packaged().visits}
+    assert {row.visit for row in summarise(rows, roster, as_of=date(2026, 1, 1))} <= planned
+
+
+@given(first=st.integers(1, 60), length=st.integers(0, 20), gap=st.integers(-20, 20), same=st.booleans())
+def test_overlapping_windows_of_one_material_are_refused_in_the_definition(
+    first: int, length: int, gap: int, *, same: bool
+) -> None:
+    content = packaged().model_dump()
+    material = Material.PLASMA if same else Material.FFPE_SECTION
+    second = first + length + gap
+    assume(second > 0)
+    visits = content["visits"] = [dict(visit) for visit in content["visits"]]
+    for visit, day, end, kind in (
+        (1, first, first + length, Material.PLASMA),
+        (2, second, second + length, material),
+    ):
+        visits[visit] |= {
+            "target_day": day,
+            "windows": [{"materials": [kind], "first_day": day, "last_day": end, "source": "assumption"}],
+        }
+    visits[0]["windows"] = [{"materials": list(Material), "first_day": -28, "last_day": -1, "source": "assumption"}]
+    content |= {"analytes": [], "panels": [], "stains": [], "ratios": []}
+    overlaps = second <= first + length and first <= second + length
+    assert [visit["anchor"] for visit in visits[:3]] == [Anchor.FIRST_DOSE] * 3
+    if same and overlaps:
+        with pytest.raises(ValueError, match="overlap for PLASMA"):
+            StudyDefinition.model_validate(content)
+    else:
+        StudyDefinition.model_validate(content)
+
+
+@given(hemolysis=st.sampled_from(["", "NONE", "none", "SLIGHT", "GROSS"]), thaws=st.sampled_from([None, 0, 1, 2, 5]))
+def test_the_state_of_a_baseline_travels_to_every_later_specimen_of_its_material(hemolysis: str, thaws: int | None) -> None:
+    baseline = Specimen(
+        accession_id="ATR-000001",
+        subject_id="S0001",
+        material=Material.PLASMA,
+        collected_at=Moment(day=FIRST_DOSE - timedelta(days=1)),
+        nominal_visit="BASELINE",
+        hemolysis=hemolysis,
+        freeze_thaw=thaws,
+    )
+    later = tube(2, date_of_study_day(22, FIRST_DOSE), "C2D1")
+    first, second = align_specimens(packaged(), one_subject(baseline, later))
+    codes = {
+        *(("HAEMOLYSIS",) if hemolysis.upper() not in {"", "NONE"} else ()),
+        *(("FREEZE_THAW",) if thaws is not None and thaws > 1 else ()),
+    }
+    assert {finding.code for finding in first.findings} == codes
+    assert {finding.code for finding in second.findings} == {f"BASELINE_{code}" for code in codes}
+
+
+def test_a_rejected_specimen_stands_for_its_visit_only_where_no_other_can() -> None:
+    target = date_of_study_day(22, FIRST_DOSE)
+    rejected = Specimen(
+        accession_id="ATR-000001",
+        subject_id="S0001",
+        material=Material.PLASMA,
+        collected_at=Moment(day=target),
+        nominal_visit="C2D1",
+        condition="REJECTED",
+    )
+    (alone,) = align_specimens(packaged(), one_subject(rejected))
+    assert (alone.chosen, alone.finding_codes) == (True, "SPECIMEN_REJECTED")
+    first, second = align_specimens(packaged(), one_subject(rejected, tube(2, target + timedelta(days=2), "C2D1")))
+    assert (first.chosen, second.chosen) == (False, True)
+    assert first.note == "Another specimen of PLASMA for C2D1 was not rejected on receipt."

@@ -56,7 +56,11 @@ def test_events_equal_flowios(cytometry: Path, name: str) -> None:
 def test_the_first_of_several_data_sets_is_read_with_its_offset_mended(cytometry: Path) -> None:
     acquisition = read_fcs(cytometry / "raw_fcs/coulter.lmd")
     assert acquisition.events.shape == (18_110, 8)
-    assert [finding.code for finding in acquisition.findings] == ["OFFSETS_CORRECTED", "SEVERAL_DATA_SETS"]
+    assert [finding.code for finding in acquisition.findings] == [
+        "OFFSETS_CORRECTED",
+        "COMPENSATION_AMBIGUOUS",
+        "SEVERAL_DATA_SETS",
+    ]
     with pytest.warns(UserWarning, match="incorrect data offset"):
         reference = flowio.FlowData(cytometry / "raw_fcs/coulter.lmd", ignore_offset_error=True, nextdata_offset=0)
     np.testing.assert_allclose(acquisition.events, reference.as_array(), rtol=1e-6)

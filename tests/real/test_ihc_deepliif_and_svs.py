@@ -6,6 +6,7 @@ assumed for these fields; no file states it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,10 +19,11 @@ from scipy.optimize import linear_sum_assignment
 
 from biomarkers.ihc.analysis import SlideAnalysis, calibrate_slide, measure_tile, score_slide, slide_cells, tile_tasks
 from biomarkers.ihc.scoring import CellTable
-from biomarkers.ihc.slide import SlideImage
+from biomarkers.ihc.slide import Region, SlideImage, SlideLevel
 from biomarkers.provenance import Provenance
 from biomarkers.readers.slides import open_slide
 from biomarkers.readers.stain_protocols import packaged_protocol
+from biomarkers.results import Finding
 
 pytestmark = pytest.mark.real
 
@@ -35,6 +37,26 @@ def _analysed(slide: SlideImage, stain: str) -> tuple[SlideAnalysis, CellTable]:
     scores = ("DENSITY_TISSUE", "PCT_POSITIVE", "HSCORE")
     analysis = score_slide(tiles, calibration, protocol, scores=scores, accession_id="A", run_id="r", provenance=PROVENANCE)
     return analysis, slide_cells(tiles)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Field:
+    """A field in memory at .25 um a pixel."""
+
+    pixels: NDArray[np.uint8]
+    name: str = "field"
+    pixel_size_um: float | None = 0.25
+    pixel_size_origin: str = "declared"
+    acquired_at: str = ""
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def levels(self) -> tuple[SlideLevel, ...]:
+        return (SlideLevel(width=self.pixels.shape[1], height=self.pixels.shape[0], downsample=1.0),)
+
+    def read_region(self, level: int, region: Region) -> NDArray[np.uint8]:
+        assert level == 0
+        return self.pixels[region.y : region.y + region.height, region.x : region.x + region.width].copy()
 
 
 def _truth(drawing: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -87,11 +109,25 @@ def test_ki67_nuclei_are_found_with_one_configuration(real_data: Path, tmp_path:
         if name != "799_2":  # one positive nucleus of 63 is no fraction to compare
             assert abs(analysis.scores[0].positive_percent - 100 * truth[:, 2].mean()) <= 2.0
     pooled = sum(counts.values())
-    # Measured: cells .836, positives .824; the best of the classical methods measured before reached .822 and .824.
-    assert _f1(*pooled[:3]) >= 0.82
-    assert _f1(*pooled[3:]) >= 0.80
+    # Measured: cells .866 (bar .86), positives .824 (bar .85, missed). All brown nuclei are found: their optical density of DAB
+    # is .54 and more, that of all others .25 and less. In Bladder1 the truth, drawn from fluorescence of the restained section,
+    # calls four of the brown ones negative and five blue ones positive, which no reading of the brown colour can follow.
+    assert _f1(*pooled[:3]) >= 0.86
+    assert _f1(*pooled[3:]) >= 0.82
     matched, true, _ = counts["799_2"][:3]
     assert matched / true >= 0.80  # the pale field, where fixed thresholds find one nucleus in seven
+
+
+@pytest.mark.parametrize("strength", [0.75, 1.3])
+def test_nuclei_of_a_pale_field_are_found_whether_stained_paler_or_darker(real_data: Path, strength: float) -> None:
+    picture, truth = _fields(real_data / "ihc/deepliif")["799_2"]
+    glass = np.percentile(picture.reshape(-1, 3), 99.5, axis=0)
+    light = glass * (np.maximum(picture, 1) / glass) ** strength
+    restained = np.clip(np.rint(light), 0, 255).astype(np.uint8)
+    _, cells = _analysed(_Field(pixels=restained), "ki67")
+    matched, true, _ = _matches(truth, cells)[:3]
+    # Measured: .83 and .92 of the labelled nuclei.
+    assert matched / true >= 0.80
 
 
 def test_a_field_without_pixel_size_gives_a_percentage_but_no_density(real_data: Path) -> None:

@@ -172,7 +172,14 @@ def well_reads(texts: Mapping[WellPosition, str], place: str) -> tuple[WellRead,
             continue
         reason = "marked in the export" if found.flag == "masked" else ""
         wells.append(
-            WellRead(position=position, raw_text=texts[position], value=found.value, flag=found.flag, mask_reason=reason)
+            WellRead(
+                position=position,
+                raw_text=texts[position],
+                value=found.value,
+                flag=found.flag,
+                mask_reason=reason,
+                is_mask_explained=not reason,
+            )
         )
     if faults:
         raise SourceFileError.gathered(faults[:MOST_FAULTS])

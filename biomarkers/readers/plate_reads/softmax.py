@@ -243,7 +243,14 @@ def _well_read(position: WellPosition, text: str, where: str) -> WellRead:
             remedy="Export it again without changing the text.",
         )
     reason = "masked in the export's plate table" if found.flag == "masked" else ""
-    return WellRead(position=position, raw_text=text, value=found.value, flag=found.flag, mask_reason=reason)
+    return WellRead(
+        position=position,
+        raw_text=text,
+        value=found.value,
+        flag=found.flag,
+        mask_reason=reason,
+        is_mask_explained=not reason,
+    )
 
 
 _Table = Sequence[tuple[str, ...]]
@@ -372,7 +379,7 @@ def _masked(plate: PlateRead, masks: _Masks) -> PlateRead:
     if not masks:
         return plate
     wells = tuple(
-        replace(well, flag="masked", mask_reason=masks[well.position])
+        replace(well, flag="masked", mask_reason=masks[well.position], is_mask_explained=False)
         if well.position in masks and well.flag in ("", "masked")
         else well
         for well in plate.wells

@@ -91,3 +91,30 @@ def test_an_unknown_panel_is_refused_by_name(files: tuple[Path, Path]) -> None:
 
 def test_a_call_without_a_panel_is_wrong(files: tuple[Path, Path]) -> None:
     assert CliRunner().invoke(app, ["gate", str(files[0])]).exit_code == 2
+
+
+@pytest.mark.parametrize(("option", "name"), [("--gatingml", "gates.xml"), ("--workspace", "gates.wsp")])
+def test_gates_written_by_one_command_are_applied_and_compared_by_the_others(
+    files: tuple[Path, Path], tmp_path: Path, option: str, name: str
+) -> None:
+    fcs, panel = files
+    gates = tmp_path / name
+    assert CliRunner().invoke(app, ["gate", str(fcs), "--panel", str(panel), option, str(gates)]).exit_code == 0
+    applied = CliRunner().invoke(app, ["apply", str(fcs), str(gates), "--json"])
+    assert applied.exit_code == 0, applied.output
+    counts = {one["path"][-1]: one["count"] for one in json.loads(applied.stdout)["populations"]}
+    assert counts == {"CD3+": 500, "CD3-": 1000}
+    compared = CliRunner().invoke(app, ["compare", str(fcs), str(gates), "--panel", str(panel), "--json"])
+    assert compared.exit_code == 0, compared.output
+    assert [one["change"] for one in json.loads(compared.stdout)["populations"]] == ["unchanged", "unchanged"]
+
+
+def test_a_matrix_of_its_own_takes_the_place_of_the_files(files: tuple[Path, Path], tmp_path: Path) -> None:
+    fcs, panel = files
+    panel.write_text(panel.read_text().replace('compensation = "none"', 'compensation = "embedded"'))
+    matrix = tmp_path / "matrix.csv"
+    matrix.write_text("PE-A\n2\n")
+    done = CliRunner().invoke(app, ["gate", str(fcs), "--panel", str(panel), "--spillover", str(matrix), "--json"])
+    assert done.exit_code == 0, done.output
+    # Twice the light was seen of every cell, says the matrix: medians are halved.
+    assert json.loads(done.stdout)["populations"][0]["median_intensity"]["CD3"] == pytest.approx(10_000, rel=0.02)

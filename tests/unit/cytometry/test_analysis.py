@@ -106,13 +106,13 @@ def test_trouble_in_a_parent_is_named_in_the_population_below_it(make_tube: Make
 def test_measurands_of_unknown_populations_are_refused_all_at_once(make_tube: MakeTube, panel: Panel) -> None:
     acquisition, _ = make_tube()
     wrong = (
-        PanelMeasurand(code="TREG_PCT_CD4", population="Treg", denominator="CD4"),
+        PanelMeasurand(code="TH17_PCT_CD4", population="Th17", denominator="CD4"),
         PanelMeasurand(code="T_PCT_WBC", population="T", denominator="leucocytes"),
     )
     with pytest.raises(StudyDefinitionError) as caught:
         _analyse(acquisition, panel, wrong)
     assert [fault.what.split(";")[0] for fault in caught.value.faults] == [
-        "The panel has no population 'Treg'",
+        "The panel has no population 'Th17'",
         "The panel has no population 'leucocytes'",
     ]
 

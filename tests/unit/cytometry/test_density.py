@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 from scipy import ndimage, signal
 
-from biomarkers.cytometry import density
+from biomarkers.cytometry import density, mixtures
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_the_tail_lies_the_stated_standard_deviations_from_the_peak() -> None:
 def test_a_mixture_cut_lies_between_two_overlapping_gaussians() -> None:
     rng = np.random.default_rng(4)
     values = np.concatenate([rng.normal(0, 1, 5000), rng.normal(2.5, 1, 5000)])
-    assert density.mixture_cut(density.estimate_density(values)) == pytest.approx(1.25, abs=0.3)
+    assert mixtures.mixture_cut(density.estimate_density(values)) == pytest.approx(1.25, abs=0.3)
 
 
 def test_smoothing_equals_scipys_gaussian_filter(two_peaks: npt.NDArray[np.float64]) -> None:

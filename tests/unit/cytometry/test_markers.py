@@ -40,6 +40,13 @@ def _panel(*markers: Marker) -> Panel:
         ("PE-A", "pd 1", "PD-1"),
         ("PE-A", "NK1/1", "NK1.1"),
         ("PB-A", "CD4+CD20", "CD4+CD20"),
+        ("PB-A", "CD4+CD20:PB-A", "CD4+CD20"),
+        ("R780-A", "CD3", "CD3"),
+        ("FL1-H", "CD4 FITC", "CD4"),
+        ("FL2-H", "CD8-PE", "CD8"),
+        ("V1-A", "BV421_CD56", "CD56"),
+        ("V2-A", "HLA-DR PerCP-Cy5.5", "HLA-DR"),
+        ("V3-A", "CD45RA Alexa Fluor 700", "CD45RA"),
     ],
 )
 def test_names_are_matched_as_operators_write_them(detector: str, written: str, wanted: str) -> None:
@@ -47,7 +54,10 @@ def test_names_are_matched_as_operators_write_them(detector: str, written: str, 
     assert match_markers(panel, _acquisition(("FSC-A", ""), (detector, written))) == {wanted: 1}
 
 
-@pytest.mark.parametrize(("detector", "written"), [("PE-A", "CD45RA"), ("PB-A", "CD4+CD20"), ("CD4-A", "EMPTY"), ("X", "CD40")])
+@pytest.mark.parametrize(
+    ("detector", "written"),
+    [("PE-A", "CD45RA"), ("PB-A", "CD4+CD20"), ("CD4-A", "EMPTY"), ("X", "CD40"), ("X", "CD45RA FITC"), ("X", "CD4 B PE")],
+)
 def test_a_name_that_only_begins_alike_is_another_marker(detector: str, written: str) -> None:
     with pytest.raises(GatingError):
         match_markers(_panel(Marker(name="CD4"), Marker(name="CD45")), _acquisition((detector, written)))

@@ -8,7 +8,14 @@ import pytest
 from biomarkers.elisa.calibration import CalibrationCurve, fit_calibration
 from biomarkers.elisa.logistic import FourPL
 from biomarkers.elisa.model_advice import compare_models
-from biomarkers.elisa.performance import PrecisionPoint, detection_limits, functional_limits, precision_point
+from biomarkers.elisa.performance import (
+    DetectionRun,
+    PrecisionPoint,
+    detection_limits,
+    functional_limits,
+    pooled_detection,
+    precision_point,
+)
 from biomarkers.elisa.variance_function import (
     ReplicateGroup,
     estimate_noise_crossover,
@@ -148,3 +155,39 @@ def test_the_model_that_made_the_calibrators_is_advised_and_nothing_is_switched(
     assert [one.aicc for one in ranked] == sorted(one.aicc for one in ranked)
     line = next(one for one in ranked if one.model == "linear")
     assert line.above_best > 10.0
+
+
+def runs_of(truth: FourPL, plates: int, blanks: int) -> list[DetectionRun]:
+    rng = np.random.default_rng(31)
+    found = []
+    for _ in range(plates):
+        gain = float(np.exp(0.1 * rng.standard_normal()))
+        curve = FourPL(
+            zero_dose=gain * truth.zero_dose,
+            slope=truth.slope,
+            inflection=truth.inflection,
+            infinite_dose=gain * truth.infinite_dose,
+        )
+        zero = np.array([curve.zero_dose] * blanks) + 0.004 * rng.standard_normal(blanks)
+        low = curve.response(np.full(6, 5.0)) + 0.005 * rng.standard_normal(6)
+        found.append(DetectionRun(curve=curve, blanks=tuple(zero.tolist()), low=tuple(low.tolist())))
+    return found
+
+
+@pytest.mark.parametrize("truth", [RISING, FALLING], ids=["rising", "falling"])
+def test_limits_of_detection_over_plates_of_different_gain_come_from_the_scatter_within_plates(truth: FourPL) -> None:
+    found = pooled_detection(runs_of(truth, 20, 6))
+    assert found.blank_sd == pytest.approx(0.004, rel=0.2)
+    assert found.low_sd == pytest.approx(0.005, rel=0.2)
+    direction = 1.0 if truth.infinite_dose > truth.zero_dose else -1.0
+    expected = truth.concentration(truth.zero_dose + direction * 1.645 * np.array([0.004, 0.009]))
+    assert [found.limit_of_blank, found.limit_of_detection] == pytest.approx(expected.tolist(), rel=0.3)
+    assert found.largest_limit_of_detection is not None
+    assert found.limit_of_detection is not None
+    assert found.largest_limit_of_detection >= found.limit_of_detection
+    assert (found.plates, found.blanks, found.low_readings) == (20, 120, 120)
+
+
+def test_too_few_blanks_over_all_plates_are_refused() -> None:
+    with pytest.raises(AssayError, match="18 blanks were read in replicates; a limit of blank needs 20"):
+        pooled_detection(runs_of(RISING, 3, 6))

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from biomarkers.cli.ihc import app
-from biomarkers.errors import StudyDefinitionError
+from biomarkers.errors import SourceFileError, StudyDefinitionError
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +90,98 @@ def test_an_unknown_stain_names_the_known_ones(picture: Path) -> None:
 def test_a_person_reads_a_table(picture: Path) -> None:
     outcome = _run(picture, "--stain", "cd8", "--pixel-size-um", "0.5")
     assert "positive cells per mm2 of tissue" in outcome.stdout
+
+
+@pytest.fixture(scope="module")
+def annotated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two nests of tumour side by side, a strip of stroma, and an exclusion within the first nest."""
+
+    def feature(name: str, kind: str, *box: int) -> dict[str, object]:
+        left, top, right, bottom = box
+        ring = [[left, top], [right, top], [right, bottom], [left, bottom], [left, top]]
+        return {
+            "type": "Feature",
+            "geometry": {"type": "Polygon", "coordinates": [ring]},
+            "properties": {"objectType": "annotation", "name": name, "classification": {"name": kind}},
+        }
+
+    features = [
+        feature("left", "Tumor", 200, 300, 500, 700),
+        feature("right", "Tumor", 500, 300, 800, 700),
+        feature("", "Stroma", 300, 750, 700, 850),
+        feature("", "Ignore*", 250, 350, 350, 450),
+    ]
+    path = tmp_path_factory.mktemp("roi") / "field.geojson"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    return path
+
+
+def test_regions_are_scored_each_and_what_is_excluded_counts_nowhere(picture: Path, annotated: Path, tmp_path: Path) -> None:
+    table = tmp_path / "cells.parquet"
+    common = (picture, "--stain", "cd8", "--pixel-size-um", "0.5", "--json")
+    plain = json.loads(_run(*common).stdout)
+    scored = json.loads(_run(*common, "--roi", annotated, "--cells", table).stdout)
+    by_name = {region["region"]: region for region in scored["regions"]}
+    assert list(by_name) == ["tumour", "tumour: left", "tumour: right", "stroma"]
+    um2 = 0.5**2 / 1e6
+    # The mask's pixels are 4 µm wide; shares of them are counted.
+    assert by_name["tumour: right"]["area_mm2"] == pytest.approx(300 * 400 * um2, rel=0.01)
+    assert by_name["tumour: left"]["area_mm2"] == pytest.approx((300 * 400 - 100 * 100) * um2, rel=0.01)
+    assert by_name["tumour"]["cells"] == by_name["tumour: left"]["cells"] + by_name["tumour: right"]["cells"]
+    rows = pq.read_table(table).to_pandas()
+    assert len(rows) == scored["cells"] < plain["cells"]
+    excluded = rows.x_px.between(250, 349) & rows.y_px.between(350, 449)
+    assert not excluded.any()
+    right = (rows.x_px + 0.5).between(500, 800) & (rows.y_px + 0.5).between(300, 700)
+    assert by_name["tumour: right"]["cells"] == int(right.sum())
+    assert by_name["tumour: right"]["positive"] == int(rows.positive[right].sum())
+    tumour = by_name["tumour"]
+    assert tumour["density_per_mm2"] == pytest.approx(tumour["positive"] / tumour["area_mm2"])
+    # 0.02 mm² of stroma are too little for a number, and the reason stands with the region alone.
+    assert by_name["stroma"]["density_per_mm2"] is None
+    assert "are needed" in by_name["stroma"]["not_evaluable"][0]
+    assert scored["not_evaluable"] == []
+    left_out = {area["name"]: area["area_mm2"] for area in scored["areas"]}
+    assert left_out["exclude"] == pytest.approx(100 * 100 * um2, rel=0.01)
+
+
+def test_a_person_reads_a_table_for_every_region(picture: Path, annotated: Path) -> None:
+    outcome = _run(picture, "--stain", "cd8", "--pixel-size-um", "0.5", "--roi", annotated)
+    for region in ("tissue", "tumour: left", "stroma"):
+        assert f"field.png, CD8, {region}\n" in outcome.stdout
+
+
+def test_annotations_of_another_slide_are_refused(picture: Path, annotated: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.geojson"
+    moved = json.loads(annotated.read_text())
+    for feature in moved["features"]:
+        feature["geometry"]["coordinates"] = [[[x + 50_000, y] for x, y in feature["geometry"]["coordinates"][0]]]
+    other.write_text(json.dumps(moved))
+    with pytest.raises(SourceFileError, match="It lies outside the slide of 1024 x 1024 pixels"):
+        _run(picture, "--stain", "cd8", "--pixel-size-um", "0.5", "--roi", other)
+
+
+def test_the_page_holds_scores_masks_fields_and_what_is_not_proven(picture: Path, annotated: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    _run(picture, "--stain", "cd4", "--pixel-size-um", "0.5", "--roi", annotated, "--page", page)
+    text = page.read_text()
+    for words in (
+        "these are CD4+ cells, not T cells",
+        "not yet proven against labelled cells",
+        "Scores of tumour: left",
+        "What was left out",
+        "region-exclude",
+        "optical density of DAB",
+    ):
+        assert words in text
+
+
+@pytest.mark.real
+def test_a_slide_stained_with_haematoxylin_and_eosin_is_recognised_and_gets_no_score(real_data: Path) -> None:
+    scored = json.loads(_run(real_data / "ihc" / "slide" / "cmu_small_region.svs", "--stain", "cd8", "--json").stdout)
+    wrong = next(finding for finding in scored["findings"] if finding["code"] == "WRONG_STAIN")
+    assert wrong["severity"] == "reject"
+    assert "H&E" in wrong["message"]
+    assert scored["positive_percent"] is scored["density_per_mm2"] is scored["h_score"] is None
+    assert wrong["message"] in scored["not_evaluable"]
+    assert scored["pixel_size_um"] == 0.499

@@ -148,11 +148,10 @@ def test_the_size_of_tiles_does_not_change_the_cells(paint_slide: Painter) -> No
     for tile_px in (256, 512, 1024):
         detection = protocol.detection.model_copy(update={"tile_px": tile_px})
         tables.append(_analysed(slide, protocol.model_copy(update={"detection": detection}))[1])
-    counts = [len(table) for table in tables]
-    # Two cells in ten thousand may differ by the rounding of filters at a tile's edge; here are under two thousand.
-    assert max(counts) - min(counts) <= 1
-    positives = [int((table.intensity_class > 0).sum()) for table in tables]
-    assert max(positives) - min(positives) <= 1
+    # Every step looks less far than the halo reaches, so that not a single cell differs.
+    places = [sorted(zip(table.x_px, table.y_px, table.dab_od, strict=True)) for table in tables]
+    for other in places[1:]:
+        np.testing.assert_allclose(other, places[0], atol=1e-4)
 
 
 def test_what_travels_between_processes_pickles_and_the_order_of_tiles_does_not_matter(paint_slide: Painter) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from biomarkers.errors import SourceFileError
 from biomarkers.readers.fcs import read_fcs
+from biomarkers.readers.spillover_matrices import read_spillover_table
 
 
 def fcs_bytes(data: bytes, keywords: dict[str, str], *, version: str = "FCS3.1", delimiter: str = "/", **offsets: int) -> bytes:
@@ -143,9 +145,132 @@ def test_offsets_that_disagree_are_settled_by_the_number_of_events(tmp_path: Pat
     assert told in acquisition.findings[0].message
 
 
-def test_of_several_data_sets_the_first_is_read_and_it_is_said(tmp_path: Path) -> None:
-    acquisition = read_fcs(_write(tmp_path, fcs_bytes(EVENTS.tobytes(), THREE | {"$NEXTDATA": "5000"})))
+def _chained(*sets: bytes) -> bytes:
+    """Join data sets, each of which must announce the next by $NEXTDATA of eight digits."""
+    joined = b""
+    for number, content in enumerate(sets, start=1):
+        step = len(content) if number < len(sets) else 0
+        joined += content.replace(b"$NEXTDATA/00000000", f"$NEXTDATA/{step:08d}".encode())
+    return joined
+
+
+def _tube(events: np.ndarray, names: tuple[str, ...] = ("FSC-A", "PE-A", "Time"), **keywords: str) -> bytes:
+    stated = parameters(*names) | {"$TOT": str(len(events)), "$NEXTDATA": "00000000"} | keywords
+    return fcs_bytes(events.astype("<f4").tobytes(), stated)
+
+
+CELLS = np.random.default_rng(3).lognormal(8, 0.6, size=(500, 3))
+
+
+def test_data_sets_that_hold_the_same_events_again_are_one_acquisition(tmp_path: Path) -> None:
+    finer = CELLS[:, [0, 1, 2]] * 16
+    path = _write(tmp_path, _chained(_tube(np.floor(CELLS)), _tube(finer, ("FS", "FL1", "TIME"))))
+    acquisition = read_fcs(path)
+    np.testing.assert_array_equal(acquisition.events, np.floor(CELLS).astype(np.float32))
     assert [finding.code for finding in acquisition.findings] == ["SEVERAL_DATA_SETS"]
+    assert "2: FCS3.1, 500 events, 3 channels from 'FS' on" in acquisition.findings[0].message
+    second = read_fcs(path, data_set=2)
+    np.testing.assert_allclose(second.events[:, 0], finer[:, 0], rtol=1e-6)
+    assert second.name == "tube#2"
+
+
+def test_data_sets_of_different_tubes_are_refused_until_one_is_asked_for(tmp_path: Path) -> None:
+    path = _write(tmp_path, _chained(_tube(CELLS), _tube(CELLS[::-1]), _tube(CELLS[:100])))
+    with pytest.raises(SourceFileError, match=r"holds 3 data sets that are different acquisitions: 1: FCS3\.1, 500 events"):
+        read_fcs(path)
+    np.testing.assert_allclose(read_fcs(path, data_set=3).events, CELLS[:100], rtol=1e-6)
+    with pytest.raises(SourceFileError, match="holds 3 data sets; number 4 was asked for"):
+        read_fcs(path, data_set=4)
+
+
+def test_an_empty_data_set_before_the_events_is_passed_over(tmp_path: Path) -> None:
+    empty = fcs_bytes(b" ", parameters("FSC-A") | {"$TOT": "0", "$NEXTDATA": "00000000"}, header_last=4096, text_last=4096)
+    acquisition = read_fcs(_write(tmp_path, _chained(empty, _tube(CELLS))))
+    assert acquisition.event_count == 500
+    assert [(finding.code, finding.severity) for finding in acquisition.findings] == [("SEVERAL_DATA_SETS", "note")]
+
+
+@pytest.mark.parametrize("step", ["5000", "30"])
+def test_a_further_data_set_that_is_not_there_is_told(tmp_path: Path, step: str) -> None:
+    acquisition = read_fcs(_write(tmp_path, fcs_bytes(EVENTS.tobytes(), THREE | {"$NEXTDATA": step})))
+    np.testing.assert_array_equal(acquisition.events, EVENTS)
+    assert [finding.code for finding in acquisition.findings] == ["NEXT_DATA_SET_UNREADABLE"]
+
+
+def test_a_file_whose_data_set_points_at_itself_ends(tmp_path: Path) -> None:
+    content = _tube(CELLS[:20])
+    path = _write(tmp_path, b"".join([content.replace(b"$NEXTDATA/00000000", f"$NEXTDATA/{len(content):08d}".encode())] * 80))
+    with pytest.raises(SourceFileError, match="chains more than 64 data sets"):
+        read_fcs(path)
+
+
+def test_integers_of_three_bytes_and_words_in_mixed_order_are_read(tmp_path: Path) -> None:
+    values = [70_000, 3, 16_000_000, 255]
+    octets = b"".join(value.to_bytes(3, "big") for value in values)
+    keywords = parameters("FSC-A", "PE-A", bits=24, top=1 << 24) | {"$TOT": "2", "$BYTEORD": "4,3,2,1"}
+    np.testing.assert_array_equal(
+        read_fcs(_write(tmp_path, fcs_bytes(octets, keywords))).events, np.array(values, dtype=np.float32).reshape(2, 2)
+    )
+    # 3,4,1,2: the two halves of the word change places, the bytes within each do not.
+    words = np.array([1.5, -2.25, 3.0, 1e5], dtype="<f4").view("<u2").reshape(-1, 2)[:, ::-1]
+    mixed = parameters("FSC-A", "PE-A") | {"$TOT": "2", "$BYTEORD": "3,4,1,2"}
+    np.testing.assert_array_equal(
+        read_fcs(_write(tmp_path, fcs_bytes(words.tobytes(), mixed))).events, np.array([[1.5, -2.25], [3.0, 1e5]])
+    )
+
+
+def test_channels_of_three_types_share_an_event_with_byte_order_and_masks_of_their_own(tmp_path: Path) -> None:
+    keywords = parameters("Time", "FSC-A", "PE-A", "FL1") | {"$TOT": "2", "$BYTEORD": "4,3,2,1", "$DATATYPE": "F"}
+    keywords |= {"$P1DATATYPE": "I", "$P1B": "32", "$P1R": "1024", "$P2DATATYPE": "D", "$P2B": "64"}
+    keywords |= {"$P4DATATYPE": "I", "$P4B": "16", "$P4R": "1024", "$P4E": "4,1"}
+    data = struct.pack(">IdfH", 2048 + 7, 1e5, -1.5, 256) + struct.pack(">IdfH", 9, 2e5, 4.0, 1023)
+    acquisition = read_fcs(_write(tmp_path, fcs_bytes(data, keywords, version="FCS3.2")))
+    np.testing.assert_allclose(acquisition.events, [[7, 1e5, -1.5, 10.0], [9, 2e5, 4.0, 10 ** (4 * 1023 / 1024)]], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "text", "codes"),
+    [
+        ("$COMP", "2,1,0.1,0.2,1", ["COMPENSATION_AMBIGUOUS"]),
+        ("$DFC1TO2", "12", ["COMPENSATION_AMBIGUOUS"]),
+        ("$COMP", "2,1,0,0,1", []),
+        ("$DFC1TO2", "0", []),
+        ("$COMP", "none", ["COMPENSATION_AMBIGUOUS"]),
+    ],
+)
+def test_compensation_in_keywords_withdrawn_as_ambiguous_is_told_and_not_applied(
+    tmp_path: Path, keyword: str, text: str, codes: list[str]
+) -> None:
+    acquisition = read_fcs(_write(tmp_path, fcs_bytes(EVENTS.tobytes(), THREE | {keyword: text}, version="FCS3.0")))
+    assert acquisition.spillover is None
+    assert [finding.code for finding in acquisition.findings] == codes
+
+
+def test_a_matrix_of_a_panel_is_read_with_and_without_names_of_rows(tmp_path: Path) -> None:
+    path = tmp_path / "matrix.csv"
+    path.write_text("PE-A,FITC-A\n1,0.1\n0.02,1\n")
+    plain = read_spillover_table(path)
+    assert plain.detectors == ("PE-A", "FITC-A")
+    np.testing.assert_array_equal(plain.matrix, [[1, 0.1], [0.02, 1]])
+    path.write_text("\tPE-A\tFITC-A\nPE-A\t1\t0.1\nFITC-A\t0.02\t1\n")
+    np.testing.assert_array_equal(read_spillover_table(path).matrix, plain.matrix)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "it needs a header"),
+        ("PE-A,FITC-A\n1,0.1\n", "2 detectors need as many rows"),
+        ("PE-A,FITC-A\n1,x\n0,1\n", "a coefficient is no number"),
+        (",PE-A,FITC-A\nFITC-A,1,0.1\nPE-A,0,1\n", "the rows' names are not the header's detectors"),
+        ("PE-A,PE-A\n1,0\n0,1\n", "a detector is named twice"),
+    ],
+)
+def test_a_table_that_is_no_matrix_is_refused(tmp_path: Path, text: str, told: str) -> None:
+    path = tmp_path / "matrix.csv"
+    path.write_text(text)
+    with pytest.raises(SourceFileError, match=told):
+        read_spillover_table(path)
 
 
 def test_a_file_without_events_is_read_as_empty(tmp_path: Path) -> None:

@@ -12,11 +12,15 @@ import pytest
 
 from biomarkers.cytometry.acquisition import Acquisition
 from biomarkers.cytometry.analysis import AcquisitionAnalysis, analyse_acquisition
+from biomarkers.cytometry.ellipses import Ellipse
 from biomarkers.cytometry.gating import Gating, gate_acquisition
 from biomarkers.cytometry.panel import Panel
+from biomarkers.cytometry.quality_limits import QualityLimits
+from biomarkers.cytometry.time_quality import judge_time
 from biomarkers.provenance import Provenance
 from biomarkers.reports.acquisition_page import acquisition_page, depth_first
 from biomarkers.reports.gate_densities import gate_densities
+from biomarkers.reports.population_tree import population_tree
 from biomarkers.reports.quality import acquisition_evidence
 from biomarkers.study.cellular import PanelMeasurand
 
@@ -168,3 +172,56 @@ def test_a_page_without_events_at_hand_shows_the_numbers_alone(
     page = read_page(acquisition_page(analysis, title="A"))
     assert "image" not in page.tags
     assert "Populations" in page.text
+
+
+def test_the_tree_holds_every_population_with_its_share_and_says_which_are_not_reportable(
+    analysis: AcquisitionAnalysis,
+) -> None:
+    drawn = str(population_tree(analysis.populations, analysis.events))
+    for record in analysis.populations:
+        assert f">{record.name}</text>" in drawn
+        assert f"{record.frequency_percent:.3g} % · {record.count}" in drawn
+    first = analysis.populations[0]
+    assert drawn.count('class="node-off"') == sum(not record.reportable for record in analysis.populations)
+    refused = population_tree((replace(first, reportable=False), *analysis.populations[1:]), analysis.events)
+    assert 'class="node-off"' in str(refused)
+
+
+def test_what_was_left_out_over_time_is_shaded_and_counted(
+    make_tube: Callable[..., Acquisition], analysis: AcquisitionAnalysis
+) -> None:
+    tube = make_tube()
+    events = np.tile(tube.events, (4, 1))
+    events[1500:2100, 0] *= 4
+    judged = judge_time(replace(tube, events=events), QualityLimits())
+    assert judged.removed > 0
+    page = acquisition_page(analysis, title="tube", over_time=judged)
+    assert "<h2>Over time</h2>" in page
+    assert 'class="left-out-signal"' in page
+    assert f"{judged.removed} events" in page
+    assert "Over time" not in acquisition_page(analysis, title="tube")
+
+
+def test_an_ellipse_is_drawn_where_it_lies(gating: Gating) -> None:
+    population = gating.populations["CD4"]
+    ellipse = Ellipse(
+        markers=("CD4", "CD8"),
+        centre=np.array([0.7, 0.2]),
+        covariance=np.array([[0.004, 0.001], [0.001, 0.002]]),
+        distance_square=9.0,
+        quality=0.8,
+        beyond_percent=1.0,
+        origin="around seed",
+    )
+    inside = ellipse.keeps(gating.scaled["CD4"], gating.scaled["CD8"]) & gating.parent_membership("CD4")
+    drawn = replace(
+        gating, populations={**gating.populations, "CD4": replace(population, cuts=(), ellipses=(ellipse,), membership=inside)}
+    )
+    density = next(density for density in gate_densities(drawn) if density.population == "CD4")
+    assert density.markers == ("CD4", "CD8")
+    assert density.members == int(inside.sum())
+    assert density.outline is not None
+    np.testing.assert_allclose(
+        [ellipse.keeps(*np.float32(0.99 * (density.outline.points - ellipse.centre) + ellipse.centre).T).mean()], [1.0]
+    )
+    assert not ellipse.keeps(*np.float32(1.01 * (density.outline.points - ellipse.centre) + ellipse.centre).T).any()

@@ -9,10 +9,12 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import PIL.Image
+import pyarrow.parquet as pq
 import pytest
 
 from biomarkers.ihc.analysis import (
@@ -26,9 +28,11 @@ from biomarkers.ihc.analysis import (
 )
 from biomarkers.ihc.calibration import SlideCalibration
 from biomarkers.ihc.protocol import StainProtocol
+from biomarkers.ihc.regions import Annotation, RegionKind, ring_area
+from biomarkers.ihc.slide import Region
 from biomarkers.provenance import Provenance
 from biomarkers.readers.stain_protocols import packaged_protocol
-from biomarkers.reports.quality import slide_evidence
+from biomarkers.reports.slide_files import cells_with_borders, slide_files
 from biomarkers.reports.slide_page import slide_page
 from biomarkers.reports.slide_pictures import FIELD_LARGEST_PX, THUMBNAIL_PX, SlidePictures, slide_pictures
 
@@ -168,15 +172,70 @@ def test_names_from_files_stay_text(measured: Measured, read_page: Callable[[str
 
 def test_the_evidence_of_a_slide_is_complete_and_the_same_each_time(measured: Measured) -> None:
     made = [
-        slide_evidence(measured.analysis, measured.slide, measured.calibration, measured.protocol, measured.measurements)
+        slide_files(measured.analysis, measured.slide, measured.calibration, measured.protocol, measured.measurements)
         for _ in range(2)
     ]
     assert made[0] == made[1]
-    assert list(made[0]) == ["quality.html", "cells.geojson.gz", "overlay.png"]
+    fields = len(measured.pictures().fields)
+    overlays = [f"overlay-{number}{zoom}.png" for number in range(1, fields + 1) for zoom in ("-around", "")]
+    # The slide is 450 µm wide, less than the middle zoom.
+    overlays = ["overlay.png", *(name for name in overlays if "around" not in name)]
+    assert list(made[0]) == ["quality.html", "cells.parquet", "cells.geojson.gz", *overlays]
     features = json.loads(gzip.decompress(made[0]["cells.geojson.gz"]))["features"]
-    assert len(features) == measured.analysis.scores[0].cells
+    cells = slide_cells(measured.measurements)
+    assert len(features) == measured.analysis.scores[0].cells == pq.read_table(io.BytesIO(made[0]["cells.parquet"])).num_rows
+    level_0_um = measured.calibration.optics.scale.pixel_size_um / measured.calibration.optics.scale.factor
+    for feature, area in zip(features, cells.nucleus_area_um2, strict=True):
+        (ring,) = feature["geometry"]["coordinates"]
+        # Corners are rounded to a tenth of a pixel.
+        assert abs(ring_area(ring)) * level_0_um**2 == pytest.approx(area, rel=0.05)
     overlay = PIL.Image.open(io.BytesIO(made[0]["overlay.png"]))
     assert overlay.size == (900, 700)
+
+
+def test_outlines_of_a_field_are_those_of_its_cells(measured: Measured) -> None:
+    for field in measured.pictures().fields:
+        assert len(field.outlines) == len(field.cells)
+        for outline, cell in zip(field.outlines, field.cells, strict=True):
+            assert outline.intensity_class == cell.intensity_class
+            x, y = np.mean(outline.corners, axis=0)
+            assert (x, y) == pytest.approx((cell.x, cell.y), abs=4)
+
+
+def test_the_middle_zoom_shows_the_surroundings_of_each_field(measured: Measured, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("biomarkers.reports.slide_overlays.MIDDLE_UM", 300.0)
+    files = slide_files(measured.analysis, measured.slide, measured.calibration, measured.protocol, measured.measurements)
+    around = PIL.Image.open(io.BytesIO(files["overlay-1-around.png"]))
+    assert around.size == (600, 600)
+
+
+def test_a_large_slide_is_pictured_small(measured: Measured, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("biomarkers.reports.slide_overlays.WHOLE_PX", 300)
+    files = slide_files(measured.analysis, measured.slide, measured.calibration, measured.protocol, measured.measurements)
+    whole = PIL.Image.open(io.BytesIO(files["overlay.png"]))
+    assert whole.size == (300, 233)
+    plain = PIL.Image.fromarray(measured.slide.read_region(0, Region(x=0, y=0, width=900, height=700)))
+    shown = np.asarray(plain.resize((300, 233), PIL.Image.Resampling.BOX), dtype=int)
+    # Apart from the marks it is the slide: most pixels agree to a few grey levels.
+    assert np.median(np.abs(np.asarray(whole, dtype=int) - shown)) <= 6
+
+
+def test_all_cells_can_be_written_with_their_own_borders(measured: Measured, tmp_path: Path) -> None:
+    path = tmp_path / "cells.geojson.gz"
+    cells_with_borders(path, measured.slide, measured.calibration, measured.protocol, measured.measurements)
+    assert len(json.loads(gzip.decompress(path.read_bytes()))["features"]) == measured.analysis.scores[0].cells
+
+
+def test_annotated_regions_are_drawn_on_the_section(measured: Measured, read_page: Callable[[str], Page]) -> None:
+    square = ((100.0, 100.0), (400.0, 100.0), (400.0, 300.0), (100.0, 300.0))
+    drawn = Annotation(name=HOSTILE, kind=RegionKind.INVASIVE_MARGIN, rings=(square,))
+    cells = slide_cells(measured.measurements)
+    pictures = slide_pictures(measured.slide, measured.calibration, measured.protocol, cells, annotations=[drawn])
+    (line,) = pictures.section.regions
+    assert np.asarray(line.corners) * pictures.section.level_0_per_pixel == pytest.approx(np.asarray(square))
+    page = read_page(slide_page(measured.analysis, pictures, title="Slide"))
+    assert "region-invasive-margin" in page.classes
+    assert not [name for _, name, _ in page.attributes if name.startswith("on")]
 
 
 def test_a_page_without_pictures_shows_the_numbers_alone(measured: Measured, read_page: Callable[[str], Page]) -> None:

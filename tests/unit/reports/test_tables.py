@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import fields
 
 import openpyxl
 import pandas as pd
 import pytest
 
-from biomarkers.reports.tables import write_table
+from biomarkers.reports.tables import EXPLANATIONS, write_table
+from biomarkers.timepoints.rows import TimepointRow
+from biomarkers.timepoints.summary import SummaryRow
 
 TABLE = pd.DataFrame(
     {
@@ -57,3 +60,25 @@ def test_text_shows_nothing_where_nothing_is_known(word: str) -> None:
 
 def test_an_empty_table_is_told_as_such() -> None:
     assert write_table(TABLE.iloc[:0], "text") == b"No rows.\n"
+
+
+def test_a_workbook_explains_every_column_on_a_sheet_of_its_own_below_the_notes() -> None:
+    workbook = openpyxl.load_workbook(io.BytesIO(write_table(TABLE, "xlsx", notes=["=C6D1 holds those still on study."])))
+    assert workbook.sheetnames == ["timepoints", "columns"]
+    cells = [[cell.value for cell in row] for row in workbook["columns"].iter_rows()]
+    assert cells[0][0] == "=C6D1 holds those still on study."
+    assert workbook["columns"]["A1"].data_type == "s"
+    assert cells[1] == ["column", "meaning"]
+    assert [row[0] for row in cells[2:]] == list(TABLE.columns)
+    assert all(row[1] for row in cells[2:])
+
+
+def test_a_parquet_column_of_numbers_and_bounds_is_text() -> None:
+    summary = pd.DataFrame({"median": pd.Series([13.5, "<3.1", None], dtype=object)})
+    again = pd.read_parquet(io.BytesIO(write_table(summary, "parquet")))
+    assert again["median"].tolist() == ["13.5", "<3.1", None]
+
+
+def test_every_column_of_the_timepoint_table_and_the_summary_is_explained() -> None:
+    names = {field.name for kind in (TimepointRow, SummaryRow) for field in fields(kind)}
+    assert names <= set(EXPLANATIONS)

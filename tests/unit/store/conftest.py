@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
@@ -11,10 +12,32 @@ from typing import Protocol
 import pytest
 
 from biomarkers.cytometry.analysis import AcquisitionAnalysis, PopulationRecord
-from biomarkers.elisa.analysis import CalibratorRecord, CurveRecord, PlateAnalysis, WellRecord
+from biomarkers.elisa.records import (
+    CalibratorRecord,
+    ControlRecord,
+    CurveRecord,
+    PlateAnalysis,
+    PlateVerdict,
+    RuleOutcome,
+    Verdict,
+    WellRecord,
+)
 from biomarkers.ihc.analysis import ScoreRecord, SlideAnalysis
 from biomarkers.provenance import Input, Provenance, Source, bytes_digest
-from biomarkers.results import Assay, Finding, Interval, Quantity, Result, Run, Severity, run_identity
+from biomarkers.results import (
+    Assay,
+    DerivedAnalysis,
+    Finding,
+    Interval,
+    Parent,
+    Quantity,
+    Remark,
+    Result,
+    Run,
+    Severity,
+    derived_run_identity,
+    run_identity,
+)
 from biomarkers.store import sources
 from biomarkers.store.database import Database, sqlite_url
 
@@ -131,7 +154,14 @@ def finding(code: str, severity: Severity = Severity.WARNING) -> Finding:
 def plate() -> MakePlate:
     """Make a plate analysed: one IL6 result above, one below and one not evaluable, with wells and a curve."""
 
-    def make(name: str = "P1.txt", *, value: float = 4.5, parameters: str = "{}") -> PlateAnalysis:
+    def make(
+        name: str = "P1.txt",
+        *,
+        value: float = 4.5,
+        parameters: str = "{}",
+        judged: Verdict = "accepted",
+        control_value: float | None = 20.0,
+    ) -> PlateAnalysis:
         plate_map = Source(role="plate_map", name=f"{name}.map.csv", sha256=bytes_digest(f"{name}.map".encode()))
         made_from = provenance("instrument", name, parameters=parameters, extra=(plate_map,))
         run_id = run_identity(Assay.ELISA, made_from.sources[0].sha256, "P1")
@@ -164,9 +194,65 @@ def plate() -> MakePlate:
             results=results,
             provenance=made_from,
         )
-        return PlateAnalysis(run=run, wells=wells(), curves=(curve(),))
+        return PlateAnalysis(
+            run=run, wells=wells(), curves=(curve(),), verdicts=(verdict(judged),), controls=(control(control_value),)
+        )
 
     return make
+
+
+def verdict(word: Verdict) -> PlateVerdict:
+    rule = RuleOutcome(rule="controls", passed=word != "rejected", sentence="2 of 2 controls passed.")
+    return PlateVerdict(analyte="IL6", verdict=word, sentence="Said so.", rules=(rule,), is_kit_limited=True)
+
+
+def control(value: float | None) -> ControlRecord:
+    return ControlRecord(
+        analyte="IL6",
+        slot="CTRL1",
+        kit_lot="L1",
+        nominal=20.0,
+        lower=16.0,
+        upper=24.0,
+        concentrations=(19.5, 20.5),
+        mean=value,
+        recovery_percent=None if value is None else 5.0 * value,
+        wells_read=2,
+        wells_passing=2,
+    )
+
+
+@pytest.fixture
+def derived() -> Callable[[PlateAnalysis, datetime], DerivedAnalysis]:
+    """Make a derived run of a plate: its first result told again in its place, and a remark about its second."""
+    return derived_from_plate
+
+
+def derived_from_plate(given: PlateAnalysis, when: datetime, *, value: float = 5.0) -> DerivedAnalysis:
+    first, second, *_ = given.run.results
+    run_id = derived_run_identity(Assay.ELISA, "told again", given.run.run_id)
+    made_from = replace(
+        given.run.provenance,
+        inputs=(Input(kind="result", name=first.result_id, sha256=bytes_digest(first.result_id.encode())),),
+        computed_at=when,
+    )
+    remark = Remark(
+        run_id=given.run.run_id, accession_id=second.accession_id, measurand="IL6", finding=finding("WESTGARD_1_3S")
+    )
+    again = replace(
+        first, run_id=run_id, provenance=made_from, quantity=Quantity(value=value, unit="pg/mL"), interval=None, findings=()
+    )
+    run = Run(
+        run_id=run_id,
+        assay=Assay.ELISA,
+        name="Told again",
+        acquired_at="",
+        findings=(remark.finding,),
+        results=(again,),
+        provenance=made_from,
+    )
+    parent = Parent(analysis_id=given.run.analysis_id, result_id=first.result_id, replaces=True)
+    return DerivedAnalysis(step="told again", run=run, parents=(parent,), remarks=(remark,))
 
 
 def wells() -> tuple[WellRecord, ...]:

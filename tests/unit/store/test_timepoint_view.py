@@ -42,12 +42,18 @@ class PostgresDatabases(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Analysed:
-    """A result with its analysis, current or superseded, and the decisions on it in their order."""
+    """A result with its analysis, current or superseded, and the decisions on it in their order.
+
+    One that ``replaces`` another was derived from it and stands in its place; ``remarks`` are codes said of its run later, each
+    about this accession alone or about all.
+    """
 
     result: AlignedInput
     analysis_id: str
     superseded_by: str
     decisions: tuple[Decision, ...]
+    replaces: tuple[str, str] | None = None
+    remarks: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +63,20 @@ class RandomStudy:
     analysed: tuple[Analysed, ...]
 
     def rows(self, as_of: date) -> tuple[TimepointRow, ...]:
-        current = [one.result for one in self.analysed if not one.superseded_by]
+        taken = {one.replaces for one in self.analysed if one.replaces and not one.superseded_by}
+        remarks: dict[str, list[tuple[str, str]]] = {}
+        for one in self.analysed:
+            remarks.setdefault(one.result.run_id, []).extend(one.remarks)
+        current = [
+            replace(one.result, finding_codes=";".join([one.result.finding_codes, *said(one, remarks)]).strip(";"))
+            for one in self.analysed
+            if not one.superseded_by and (one.analysis_id, one.result.result_id) not in taken
+        ]
         return timepoint_rows("targeting-atr-sts", self.alignments, self.due, current, as_of=as_of)
+
+
+def said(one: Analysed, remarks: Mapping[str, list[tuple[str, str]]]) -> list[str]:
+    return [code for accession_id, code in remarks[one.result.run_id] if accession_id in {"", one.result.accession_id}]
 
 
 @pytest.fixture(scope="module")
@@ -159,11 +177,36 @@ def random_study(definition: StudyDefinition, seed: int, n_subjects: int) -> Ran
     analysed: dict[tuple[str, str], Analysed] = {}
     for one in random_results(rng, definition, roster):
         analysed[one.analysis_id, one.result.accession_id] = one
+    measured = [
+        replace(one, remarks=((rng.choice(["", one.result.accession_id]), "REMARKED"),)) if rng.random() < 0.1 else one
+        for one in analysed.values()
+    ]
     return RandomStudy(
         alignments=align_specimens(definition, roster),
         due=due_cells(definition, roster),
-        analysed=tuple(analysed.values()),
+        analysed=(*measured, *told_again(rng, [one for one in measured if not one.superseded_by])),
     )
+
+
+def told_again(rng: Random, current: Sequence[Analysed]) -> Iterator[Analysed]:
+    """Derive some results anew in their own place; some of these were superseded and withdrawn again."""
+    for number, one in enumerate(current):
+        if rng.random() < 0.1:
+            result = replace(
+                one.result,
+                value=None if one.result.value is None else one.result.value + 1.0,
+                finding_codes="TOLD_AGAIN",
+                run_id=f"derived-{number}",
+                result_id=f"d-{number}",
+                disposition="",
+            )
+            yield Analysed(
+                result=result,
+                analysis_id=f"d-{number}-0",
+                superseded_by=rng.choice(["", "", f"d-{number}-withdrawn"]),
+                decisions=(),
+                replaces=(one.analysis_id, one.result.result_id),
+            )
 
 
 def fill(connection: Connection, study: RandomStudy) -> None:
@@ -178,6 +221,10 @@ def fill(connection: Connection, study: RandomStudy) -> None:
     put(connection, schema.analysis, list({one.analysis_id: analysis_row(one) for one in recorded}.values()))
     put(connection, schema.result, [result_row(one) for one in recorded])
     put(connection, schema.disposition, [disposition_row(one, decision) for one in recorded for decision in one.decisions])
+    withdrawn = [one for one in study.analysed if one.superseded_by.endswith("-withdrawn")]
+    put(connection, schema.analysis, [analysis_row(replace(one, analysis_id=one.superseded_by)) for one in withdrawn])
+    put(connection, schema.derived_from, [derived_row(one) for one in study.analysed if one.replaces])
+    put(connection, schema.remark, list(remark_rows(study)))
     superseded = sorted({(one.analysis_id, one.superseded_by) for one in study.analysed if one.superseded_by})
     put(connection, schema.supersession, [supersession_row(old, new) for old, new in superseded])
 
@@ -185,6 +232,42 @@ def fill(connection: Connection, study: RandomStudy) -> None:
 def put(connection: Connection, table: Table, rows: list[dict[str, object]]) -> None:
     if rows:
         connection.execute(insert(table), rows)
+
+
+def derived_row(one: Analysed) -> dict[str, object]:
+    assert one.replaces is not None
+    analysis_id, result_id = one.replaces
+    return {
+        "analysis_id": one.analysis_id,
+        "ordinal": 0,
+        "source_analysis_id": analysis_id,
+        "source_result_id": result_id,
+        "replaces": 1,
+    }
+
+
+def remark_rows(study: RandomStudy) -> Iterator[dict[str, object]]:
+    """All remarks as one current analysis says them, and another that is superseded says of everything."""
+    said_of = [(one.result, accession, code) for one in study.analysed for accession, code in one.remarks]
+    for ordinal, (result, accession_id, code) in enumerate(said_of):
+        yield {
+            "analysis_id": next(one.analysis_id for one in study.analysed if not one.superseded_by),
+            "ordinal": ordinal,
+            "run_id": result.run_id,
+            "accession_id": accession_id,
+            "measurand": ["", result.measurand][ordinal % 2],
+            "code": code,
+        }
+    for ordinal, one in enumerate(study.analysed):
+        if one.superseded_by:
+            yield {
+                "analysis_id": one.analysis_id,
+                "ordinal": len(said_of) + ordinal,
+                "run_id": one.result.run_id,
+                "accession_id": "",
+                "measurand": "",
+                "code": "NO_LONGER_SAID",
+            }
 
 
 def supersession_row(old: str, new: str) -> dict[str, object]:
@@ -239,6 +322,7 @@ def analysis_row(one: Analysed) -> dict[str, object]:
         "content_id": one.analysis_id,
         "run_id": one.result.run_id,
         "assay": one.result.assay.value,
+        "step": "told again" if one.replaces else "",
         "name": one.result.run_id,
         "acquired_at": "",
         "instrument_sha256": "0" * 64,
@@ -343,7 +427,7 @@ def test_the_random_studies_hold_everything_that_can_happen(definition: StudyDef
     rows = [row for seed in range(8) for row in random_study(definition, seed, n_subjects=8).rows(AS_OF)]
     assert {row.status for row in rows} == {status.value for status in Status}
     assert {row.visit for row in rows} == {visit for visit in LABELS if visit not in {"", "C9D1"}}
-    for code in ("MATRIX_CHANGED", "UNIT_CHANGED", "OUT_OF_WINDOW", "BASELINE_TIME_ASSUMED"):
+    for code in ("REMARKED", "TOLD_AGAIN", "MATRIX_CHANGED", "UNIT_CHANGED", "OUT_OF_WINDOW", "BASELINE_TIME_ASSUMED"):
         assert any(code in row.findings.split(";") for row in rows), code
     for column in ("change", "percent_change", "change_bound_lower", "change_bound_upper", "baseline_run_id"):
         assert sum(getattr(row, column) is not None for row in rows) > 5, column

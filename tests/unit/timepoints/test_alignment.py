@@ -328,4 +328,4 @@ def test_rows_are_sorted_by_subject_visit_number_assay_and_measurand(definition:
     found = timepoint_rows("study", (), due_cells(definition, roster)[::-1], (), as_of=date(2025, 8, 1))
     places = [(row.subject_id, row.visit_number, row.assay, row.measurand) for row in found]
     assert places == sorted(places, key=lambda place: (place[0], place[1] or 0, place[2], place[3]))
-    assert len(places) == 2 * (4 * 7 + 4 * 7 + 2 * 8)
+    assert len(places) == 2 * sum(len(measurand.due) for measurand in definition.measurands)

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from biomarkers.timepoints.censored import Known, Step, geometric_mean, median_limits, quantile, turnbull
+from biomarkers.timepoints.censored import Known, Step, median, median_limits, pseudo_median, quantile, turnbull
+from biomarkers.timepoints.lognormal import geometric_mean
 
 INFINITY = math.inf
 
@@ -174,7 +175,7 @@ def test_the_geometric_mean_with_bounds_is_the_maximum_of_scipys_likelihood(low:
     found = geometric_mean(known)
     assert found is not None
     # SciPy's optimiser stops within about 1e-5 of the maximum.
-    assert math.log(found) == pytest.approx(mean, abs=1e-4)
+    assert math.log(found.value) == pytest.approx(mean, abs=1e-4)
 
 
 def test_substituting_half_the_limit_is_biased_where_the_likelihood_is_not() -> None:
@@ -184,28 +185,79 @@ def test_substituting_half_the_limit_is_biased_where_the_likelihood_is_not() -> 
         values = rng.lognormal(0.0, 1.0, 200)
         found = geometric_mean([below(limit) if value < limit else exact(value)[0] for value in values])
         assert found is not None
-        by_likelihood.append(math.log(found))
+        by_likelihood.append(math.log(found.value))
         by_substitution.append(float(np.log(np.where(values < limit, limit / 2, values)).mean()))
     # The true logarithm is 0; 100 samples of 200 leave a standard error of the mean of about 0.01.
     assert abs(float(np.mean(by_likelihood))) < 0.05
     assert abs(float(np.mean(by_substitution))) > 0.1
 
 
-def test_without_bounds_it_is_the_plain_geometric_mean() -> None:
-    assert geometric_mean(exact(2.0, 8.0)) == pytest.approx(4.0, rel=1e-12)
+def test_without_bounds_it_is_the_plain_geometric_mean_with_students_limits() -> None:
+    logs = np.log([2.0, 8.0, 4.0, 1.0, 16.0, 3.0])
+    found = geometric_mean(exact(*np.exp(logs)))
+    assert found is not None
+    assert math.log(found.value) == pytest.approx(logs.mean(), rel=1e-12)
+    oracle = stats.ttest_1samp(logs, 0.0).confidence_interval(0.95)
+    assert found.limits.lower == pytest.approx(math.exp(oracle.low), rel=1e-9)
+    assert found.limits.upper == pytest.approx(math.exp(oracle.high), rel=1e-9)
 
 
 @pytest.mark.parametrize(
     "known",
     [
-        exact(0.0, 2.0),
+        exact(0.0, 2.0, 3.0, 4.0, 5.0, 6.0),
         [below(1.0)] * 9,
+        exact(2.0, 3.0, 4.0, 5.0),
         [*exact(2.0, 3.0, 4.0, 5.0), below(1.0)],
         [*exact(2.0, 3.0, 4.0, 5.0, 6.0), *[below(1.0)] * 12],
         [*exact(2.0, 2.0, 2.0, 2.0, 2.0), below(1.0)],
         [],
     ],
-    ids=["zero", "only bounds", "four exact", "over 70 percent bounds", "no spread", "nothing"],
+    ids=["zero", "only bounds", "four values", "four exact", "over 70 percent bounds", "no spread", "nothing"],
 )
 def test_there_is_no_geometric_mean_where_the_data_do_not_carry_it(known: list[Known]) -> None:
     assert geometric_mean(known) is None
+
+
+def test_with_more_than_half_bounds_the_median_is_the_bound_whatever_the_few_exact_values_say() -> None:
+    known = [*exact(1.0, 2.0), below(10.0), below(10.0), below(10.0)]
+    # Turnbull puts the weight of the bounds on the two exact values; nothing but the bound is known of the median.
+    assert quantile(turnbull(known), 0.5).high == 1.5
+    found = median(known)
+    assert found is not None
+    assert (found.low, found.high) == (0.0, 10.0)
+    assert median([]) is None
+
+
+@given(st.lists(st.integers(-50, 50).map(float), min_size=1, max_size=12))
+def test_the_pseudo_median_is_the_median_of_all_means_of_two(values: list[float]) -> None:
+    means = [(one + other) / 2 for at, one in enumerate(values) for other in values[at:]]
+    found = pseudo_median(exact(*values))
+    assert found is not None
+    assert found.low == found.high == pytest.approx(np.median(means))
+
+
+@pytest.mark.parametrize("count", [6, 9, 15, 25])
+def test_hodges_lehmann_limits_are_those_that_the_signed_rank_test_of_scipy_does_not_reject(count: int) -> None:
+    values = np.random.default_rng(count).normal(0.4, 1.0, size=count)
+    found = pseudo_median(exact(*values))
+    assert found is not None
+    assert found.limits.lower is not None
+    assert found.limits.upper is not None
+    width = found.limits.upper - found.limits.lower
+    for inside in (found.limits.lower + 1e-9 * width, found.limits.upper - 1e-9 * width):
+        assert stats.wilcoxon(values - inside, method="exact").pvalue >= 0.05
+    for outside in (found.limits.lower - 1e-9 * width, found.limits.upper + 1e-9 * width):
+        assert stats.wilcoxon(values - outside, method="exact").pvalue < 0.05
+
+
+def test_fewer_than_six_values_give_a_pseudo_median_without_limits() -> None:
+    found = pseudo_median(exact(1.0, 2.0, 3.0, 4.0, 5.0))
+    assert found is not None
+    assert (found.low, found.limits.lower, found.limits.upper) == (3.0, None, None)
+
+
+def test_bounds_widen_the_pseudo_median_to_the_ends_it_lies_between() -> None:
+    found = pseudo_median([*exact(1.0, 2.0), Known(low=-5.0, high=0.0)])
+    assert found is not None
+    assert (found.low, found.high) == (-0.25, 1.0)

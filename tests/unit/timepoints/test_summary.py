@@ -114,7 +114,8 @@ def test_the_columns_are_those_of_the_interface_in_their_order() -> None:
     assert ", ".join(field.name for field in fields(SummaryRow)) == (
         "visit, measurand, arm, n_randomised, n_on_study, n_progressed, n_died, n_withdrawn, n_due, n_received, n_measured, "
         "n_below, n_above, n_not_evaluable, n_paired, n_uncensored_pairs, median, q1, q3, geometric_mean, median_change, "
-        "median_change_lower, median_change_upper"
+        "median_change_lower, median_change_upper, geometric_mean_lower, geometric_mean_upper, percent_below, percent_above, "
+        "pseudo_median_change, pseudo_median_change_lower, pseudo_median_change_upper, individual_changes"
     )
 
 

@@ -14,9 +14,16 @@ from biomarkers.study.arms import ArmAssignments
 from biomarkers.study.declaration import Material
 from biomarkers.study.roster import Moment, Roster, Specimen, Subject
 from biomarkers.study.visits import align_specimens
-from biomarkers.timepoints.alignment import AlignedInput, TimepointRow, timepoint_rows
+from biomarkers.timepoints.alignment import AlignedInput, TimepointColumns, TimepointRow, timepoint_rows
 from biomarkers.timepoints.due import due_cells
-from biomarkers.timepoints.table import TIMEPOINT_COLUMNS, rows_with_arms, timepoint_table, wide_table, with_arms
+from biomarkers.timepoints.table import (
+    TIMEPOINT_COLUMNS,
+    rows_with_arms,
+    timepoint_frame,
+    timepoint_table,
+    wide_table,
+    with_arms,
+)
 
 CANARY = "CANARY-ARM"
 ARMS = ArmAssignments(arm_by_subject={"S0001": CANARY})
@@ -96,6 +103,13 @@ def test_the_table_says_what_the_rows_say_and_missing_is_missing(rows: tuple[Tim
         for name in TIMEPOINT_COLUMNS:
             shown, said = table[name].iloc[at], getattr(row, name)
             assert pd.isna(shown) if said is None else shown == said
+
+
+def test_columns_give_the_same_data_frame_as_rows(rows: tuple[TimepointRow, ...]) -> None:
+    columns = TimepointColumns(**{name: [getattr(row, name) for row in rows] for name in TIMEPOINT_COLUMNS})
+    assert columns.rows() == rows
+    pd.testing.assert_frame_equal(timepoint_frame(columns), timepoint_table(rows))
+    pd.testing.assert_frame_equal(timepoint_frame(columns, ARMS), rows_with_arms(rows, ARMS))
 
 
 def test_without_assignments_there_is_no_column_for_arms(rows: tuple[TimepointRow, ...]) -> None:

@@ -6,15 +6,26 @@ import sqlalchemy as sa
 from alembic import op
 
 from biomarkers.errors import StoreError
+from biomarkers.store.migrations.building import (
+    BIG,
+    REAL,
+    check,
+    count_columns,
+    create,
+    index,
+    number_columns,
+    primary_key,
+    refers,
+    text_column,
+    text_columns,
+    unique,
+)
 from biomarkers.store.timepoint_view import create_view_sql
 
 revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
-
-REAL: sa.types.TypeEngine[float] = sa.Double().with_variant(sa.REAL(), "sqlite")
-BIG: sa.types.TypeEngine[int] = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 APPEND_ONLY = (
     "source_file",
@@ -24,9 +35,14 @@ APPEND_ONLY = (
     "finding",
     "supersession",
     "disposition",
+    "derived_from",
+    "remark",
+    "well_mask",
     "well",
     "curve",
     "calibrator",
+    "verdict",
+    "control",
     "acquisition",
     "population",
     "slide",
@@ -35,11 +51,18 @@ APPEND_ONLY = (
     "subject",
     "specimen",
     "actual_visit",
+    "lot_entry",
+    "blood_count",
+    "pathology_reading",
     "definition",
     "alignment_set",
     "alignment",
     "due_cell",
     "audit_event",
+    "account",
+    "credential",
+    "credential_end",
+    "signature",
 )
 
 
@@ -47,11 +70,13 @@ def upgrade() -> None:
     """Make every table, the triggers that keep rows as they were written, and the view."""
     _make_files_and_work()
     _make_runs()
+    _make_second_steps()
     _make_plates()
     _make_acquisitions_and_slides()
     _make_study()
     _make_visits()
     _make_trail()
+    _make_people()
     sqlite = op.get_bind().dialect.name == "sqlite"
     if sqlite:
         _refuse_changes_on_sqlite()
@@ -69,87 +94,56 @@ def downgrade() -> None:
     )
 
 
-def _create(name: str, *items: sa.schema.SchemaItem) -> None:
-    op.create_table(name, *items, sqlite_strict=True)
-
-
-def _text(name: str, *, nullable: bool = False) -> sa.Column[str]:
-    return sa.Column(name, sa.Text(), nullable=nullable)
-
-
-def _texts(*names: str) -> tuple[sa.Column[str], ...]:
-    return tuple(_text(name) for name in names)
-
-
-def _key(table: str, *columns: str) -> sa.PrimaryKeyConstraint:
-    return sa.PrimaryKeyConstraint(*columns, name=op.f(f"pk_{table}"))
-
-
-def _refers(table: str, columns: tuple[str, ...], other: str, keys: tuple[str, ...]) -> sa.ForeignKeyConstraint:
-    return sa.ForeignKeyConstraint(columns, [f"{other}.{key}" for key in keys], name=op.f(f"fk_{table}_{'_'.join(columns)}"))
-
-
-def _unique(table: str, *columns: str) -> sa.UniqueConstraint:
-    return sa.UniqueConstraint(*columns, name=op.f(f"uq_{table}_{'_'.join(columns)}"))
-
-
-def _check(table: str, name: str, condition: str) -> sa.CheckConstraint:
-    return sa.CheckConstraint(condition, name=op.f(f"ck_{table}_{name}"))
-
-
-def _index(table: str, *columns: str) -> None:
-    op.create_index(op.f(f"ix_{table}_{'_'.join(columns)}"), table, list(columns))
-
-
 def _make_files_and_work() -> None:
     """Make room for files received and the work to be done."""
     open_drop = sa.text("acknowledged_at IS NULL")
-    _create(
+    create(
         "source_file",
-        _text("sha256"),
+        text_column("sha256"),
         sa.Column("size", BIG, nullable=False),
-        *_texts("assay", "kind", "first_name", "received_at"),
-        _key("source_file", "sha256"),
-        _check("source_file", "assay", "assay IN ('elisa', 'cytometry', 'ihc', 'study')"),
-        _check("source_file", "sha256", "length(sha256) = 64"),
-        _check("source_file", "size", "size >= 0"),
+        *text_columns("assay", "kind", "first_name", "received_at"),
+        primary_key("source_file", "sha256"),
+        check("source_file", "assay", "assay IN ('elisa', 'cytometry', 'ihc', 'study')"),
+        check("source_file", "sha256", "length(sha256) = 64"),
+        check("source_file", "size", "size >= 0"),
     )
-    _create(
+    create(
         "job",
         sa.Column("id", sa.Integer(), nullable=False),
-        *_texts("drop_id", "assay", "name"),
-        _text("sha256", nullable=True),
+        *text_columns("drop_id", "assay", "name"),
+        text_column("sha256", nullable=True),
         sa.Column("size", BIG, nullable=False),
         sa.Column("mtime_ns", BIG, nullable=False),
-        *_texts("state", "what", "where_", "remedy", "error_kind", "owner"),
-        _text("lease_until", nullable=True),
-        sa.Column("attempts", sa.Integer(), nullable=False),
-        _text("received_at"),
-        _text("finished_at", nullable=True),
-        _text("acknowledged_at", nullable=True),
-        _text("settled_name"),
-        _key("job", "id"),
-        _check("job", "assay", "assay IN ('elisa', 'cytometry', 'ihc', 'study')"),
-        _check("job", "attempts", "attempts >= 0"),
-        _check("job", "finished", "(state IN ('recorded', 'seen', 'quarantined')) = (finished_at IS NOT NULL)"),
-        _check("job", "lease", "(state = 'running') = (lease_until IS NOT NULL)"),
-        _check("job", "size", "size >= 0"),
-        _check("job", "state", "state IN ('waiting', 'queued', 'running', 'recorded', 'seen', 'quarantined')"),
+        *text_columns("state", "what", "where_", "remedy", "error_kind", "owner"),
+        text_column("lease_until", nullable=True),
+        *count_columns("attempts"),
+        text_column("received_at"),
+        text_column("finished_at", nullable=True),
+        text_column("acknowledged_at", nullable=True),
+        text_column("settled_name"),
+        primary_key("job", "id"),
+        check("job", "assay", "assay IN ('elisa', 'cytometry', 'ihc', 'study')"),
+        check("job", "attempts", "attempts >= 0"),
+        check("job", "finished", "(state IN ('recorded', 'seen', 'quarantined')) = (finished_at IS NOT NULL)"),
+        check("job", "lease", "(state = 'running') = (lease_until IS NOT NULL)"),
+        check("job", "size", "size >= 0"),
+        check("job", "state", "state IN ('waiting', 'queued', 'running', 'recorded', 'seen', 'quarantined')"),
     )
-    _index("job", "state")
+    index("job", "state")
     op.create_index("uq_job_open_drop", "job", ["drop_id"], unique=True, sqlite_where=open_drop, postgresql_where=open_drop)
 
 
 def _make_runs() -> None:
     """Make room for runs as analysed, their results, and what was decided about them."""
-    _create(
+    create(
         "analysis",
         sa.Column("id", sa.Integer(), nullable=False),
-        *_texts(
+        *text_columns(
             "analysis_id",
             "content_id",
             "run_id",
             "assay",
+            "step",
             "name",
             "acquired_at",
             "instrument_sha256",
@@ -162,321 +156,427 @@ def _make_runs() -> None:
             "reason",
             "more",
         ),
-        _key("analysis", "id"),
-        _unique("analysis", "analysis_id"),
-        _check("analysis", "assay", "assay IN ('elisa', 'cytometry', 'ihc')"),
+        primary_key("analysis", "id"),
+        unique("analysis", "analysis_id"),
+        check("analysis", "assay", "assay IN ('elisa', 'cytometry', 'ihc')"),
     )
-    _index("analysis", "instrument_sha256")
-    _index("analysis", "run_id")
-    _create(
+    index("analysis", "instrument_sha256")
+    index("analysis", "run_id")
+    index("analysis", "step")
+    create(
         "analysis_source",
-        _text("analysis_id"),
+        text_column("analysis_id"),
         sa.Column("ordinal", sa.Integer(), nullable=False, autoincrement=False),
-        *_texts("role", "name", "sha256"),
-        _key("analysis_source", "analysis_id", "ordinal"),
-        _refers("analysis_source", ("analysis_id",), "analysis", ("analysis_id",)),
-        _refers("analysis_source", ("sha256",), "source_file", ("sha256",)),
+        *text_columns("role", "name", "sha256"),
+        primary_key("analysis_source", "analysis_id", "ordinal"),
+        refers("analysis_source", ("analysis_id",), "analysis", ("analysis_id",)),
+        refers("analysis_source", ("sha256",), "source_file", ("sha256",)),
     )
-    _index("analysis_source", "sha256")
-    _create(
+    index("analysis_source", "sha256")
+    create(
         "result",
-        *_texts("analysis_id", "result_id"),
-        sa.Column("ordinal", sa.Integer(), nullable=False),
-        *_texts("run_id", "accession_id", "assay", "measurand"),
-        sa.Column("value", REAL, nullable=True),
-        *_texts("comparator", "unit"),
-        sa.Column("lower", REAL, nullable=True),
-        sa.Column("upper", REAL, nullable=True),
-        sa.Column("level", REAL, nullable=True),
-        _text("denominator"),
+        *text_columns("analysis_id", "result_id"),
+        *count_columns("ordinal"),
+        *text_columns("run_id", "accession_id", "assay", "measurand"),
+        *number_columns("value"),
+        *text_columns("comparator", "unit"),
+        *number_columns("lower", "upper", "level"),
+        text_column("denominator"),
         sa.Column("n_replicates", sa.Integer(), nullable=True),
-        sa.Column("evaluable", sa.Integer(), nullable=False),
-        _text("finding_codes"),
-        _key("result", "analysis_id", "result_id"),
-        _refers("result", ("analysis_id",), "analysis", ("analysis_id",)),
-        _unique("result", "analysis_id", "accession_id", "measurand"),
-        _check("result", "assay", "assay IN ('elisa', 'cytometry', 'ihc')"),
-        _check("result", "comparator", "comparator IN ('', '<', '>')"),
-        _check("result", "evaluable", "evaluable IN (0, 1)"),
-        _check("result", "value", "(evaluable = 1) = (value IS NOT NULL)"),
+        *count_columns("evaluable"),
+        text_column("finding_codes"),
+        primary_key("result", "analysis_id", "result_id"),
+        refers("result", ("analysis_id",), "analysis", ("analysis_id",)),
+        unique("result", "analysis_id", "accession_id", "measurand"),
+        check("result", "assay", "assay IN ('elisa', 'cytometry', 'ihc')"),
+        check("result", "comparator", "comparator IN ('', '<', '>')"),
+        check("result", "evaluable", "evaluable IN (0, 1)"),
+        check("result", "value", "(evaluable = 1) = (value IS NOT NULL)"),
     )
-    _index("result", "accession_id", "measurand")
-    _index("result", "result_id")
-    _create(
+    index("result", "accession_id", "measurand")
+    index("result", "result_id")
+    create(
         "finding",
         sa.Column("id", sa.Integer(), nullable=False),
-        _text("analysis_id"),
-        _text("result_id", nullable=True),
-        sa.Column("ordinal", sa.Integer(), nullable=False),
-        *_texts("code", "severity", "where_", "message", "remedy"),
-        _key("finding", "id"),
-        _refers("finding", ("analysis_id",), "analysis", ("analysis_id",)),
-        _refers(
-            "finding",
-            (
-                "analysis_id",
-                "result_id",
-            ),
-            "result",
-            (
-                "analysis_id",
-                "result_id",
-            ),
-        ),
-        _check("finding", "severity", "severity IN ('note', 'warning', 'reject')"),
+        text_column("analysis_id"),
+        text_column("result_id", nullable=True),
+        *count_columns("ordinal"),
+        *text_columns("code", "severity", "where_", "message", "remedy"),
+        primary_key("finding", "id"),
+        refers("finding", ("analysis_id",), "analysis", ("analysis_id",)),
+        refers("finding", ("analysis_id", "result_id"), "result", ("analysis_id", "result_id")),
+        check("finding", "severity", "severity IN ('note', 'warning', 'reject')"),
     )
-    _index("finding", "analysis_id", "result_id")
+    index("finding", "analysis_id", "result_id")
 
-    _create(
+    create(
         "supersession",
-        *_texts("old_analysis_id", "new_analysis_id", "reason", "recorded_at"),
-        _key("supersession", "old_analysis_id"),
-        _refers("supersession", ("new_analysis_id",), "analysis", ("analysis_id",)),
-        _refers("supersession", ("old_analysis_id",), "analysis", ("analysis_id",)),
-        _check("supersession", "another", "old_analysis_id <> new_analysis_id"),
-        _check("supersession", "reason", "reason <> ''"),
+        *text_columns("old_analysis_id", "new_analysis_id", "reason", "recorded_at"),
+        primary_key("supersession", "old_analysis_id"),
+        refers("supersession", ("new_analysis_id",), "analysis", ("analysis_id",)),
+        refers("supersession", ("old_analysis_id",), "analysis", ("analysis_id",)),
+        check("supersession", "another", "old_analysis_id <> new_analysis_id"),
+        check("supersession", "reason", "reason <> ''"),
     )
-    _index("supersession", "new_analysis_id")
-    _create(
+    index("supersession", "new_analysis_id")
+    create(
         "disposition",
         sa.Column("id", sa.Integer(), nullable=False),
-        *_texts("result_id", "decision", "reason", "decided_by", "decided_at"),
-        _key("disposition", "id"),
-        _check("disposition", "decided_by", "decided_by <> ''"),
-        _check("disposition", "decision", "decision IN ('reportable', 'repeated', 'excluded')"),
-        _check("disposition", "reason", "reason <> ''"),
+        *text_columns("result_id", "decision", "reason", "decided_by", "decided_at"),
+        primary_key("disposition", "id"),
+        check("disposition", "decided_by", "decided_by <> ''"),
+        check("disposition", "decision", "decision IN ('reportable', 'repeated', 'excluded')"),
+        check("disposition", "reason", "reason <> ''"),
     )
-    _index("disposition", "result_id")
+    index("disposition", "result_id")
+
+
+def _make_second_steps() -> None:
+    """Make room for what is derived from other results, and for wells a person has masked."""
+    create(
+        "derived_from",
+        text_column("analysis_id"),
+        sa.Column("ordinal", sa.Integer(), nullable=False, autoincrement=False),
+        *text_columns("source_analysis_id", "source_result_id"),
+        *count_columns("replaces"),
+        primary_key("derived_from", "analysis_id", "ordinal"),
+        refers("derived_from", ("analysis_id",), "analysis", ("analysis_id",)),
+        refers("derived_from", ("source_analysis_id", "source_result_id"), "result", ("analysis_id", "result_id")),
+        check("derived_from", "replaces", "replaces IN (0, 1)"),
+    )
+    index("derived_from", "source_result_id")
+    create(
+        "remark",
+        text_column("analysis_id"),
+        sa.Column("ordinal", sa.Integer(), nullable=False, autoincrement=False),
+        *text_columns("run_id", "accession_id", "measurand", "code"),
+        primary_key("remark", "analysis_id", "ordinal"),
+        refers("remark", ("analysis_id",), "analysis", ("analysis_id",)),
+    )
+    index("remark", "run_id")
+    create(
+        "well_mask",
+        sa.Column("id", sa.Integer(), nullable=False),
+        *text_columns("run_id", "position"),
+        *count_columns("masked"),
+        *text_columns("reason", "decided_by", "decided_at"),
+        primary_key("well_mask", "id"),
+        check("well_mask", "decided_by", "decided_by <> ''"),
+        check("well_mask", "masked", "masked IN (0, 1)"),
+        check("well_mask", "reason", "reason <> ''"),
+    )
+    index("well_mask", "run_id")
 
 
 def _make_plates() -> None:
     """Make room for the evidence behind ELISA results."""
-    _create(
+    create(
         "well",
-        _text("analysis_id"),
+        text_column("analysis_id"),
         sa.Column("ordinal", sa.Integer(), nullable=False, autoincrement=False),
-        *_texts("position", "role", "slot", "analyte", "accession_id", "raw_text"),
-        sa.Column("response", REAL, nullable=True),
-        *_texts("flag", "mask_reason"),
-        sa.Column("dilution_factor", REAL, nullable=True),
-        sa.Column("concentration", REAL, nullable=True),
-        *_texts("comparator", "more"),
-        _key("well", "analysis_id", "ordinal"),
-        _refers("well", ("analysis_id",), "analysis", ("analysis_id",)),
+        *text_columns("position", "role", "slot", "analyte", "accession_id", "raw_text"),
+        *number_columns("response"),
+        *text_columns("flag", "mask_reason"),
+        *number_columns("dilution_factor", "concentration"),
+        *text_columns("comparator", "more"),
+        primary_key("well", "analysis_id", "ordinal"),
+        refers("well", ("analysis_id",), "analysis", ("analysis_id",)),
     )
-    _create(
+    create(
         "curve",
-        _text("analysis_id"),
+        text_column("analysis_id"),
         sa.Column("ordinal", sa.Integer(), nullable=False, autoincrement=False),
-        *_texts("analyte", "unit", "model", "weights", "replicates", "parameters", "standard_errors", "covariance"),
-        sa.Column("rss", REAL, nullable=True),
-        sa.Column("residual_sd", REAL, nullable=True),
-        sa.Column("degrees_of_freedom", sa.Integer(), nullable=False),
-        sa.Column("lloq", REAL, nullable=True),
-        sa.Column("uloq", REAL, nullable=True),
-        _text("more"),
-        _key("curve", "analysis_id", "ordinal"),
-        _refers("curve", ("analysis_id",), "analysis", ("analysis_id",)),
+        *text_columns("analyte", "unit", "model", "weights", "replicates", "parameters", "standard_errors", "covariance"),
+        *number_columns("rss", "residual_sd"),
+        *count_columns("degrees_of_freedom"),
+        *number_columns("lloq", "uloq"),
+        text_column("more"),
+        primary_key("curve", "analysis_id", "ordinal"),
+        refers("curve", ("analysis_id",), "analysis", ("analysis_id",)),
     )
-    _create(
+    create(
         "calibrator",
-        _text("analysis_id"),
+        text_column("analysis_id"),
         sa.Column("curve_ordinal", sa.Integer(), nullable=False, autoincrement=False),
         sa.Column("ordinal", sa.Integer(), nullable=False, autoincrement=False),
-        sa.Column("nominal", REAL, nullable=True),
-        sa.Column("mean_response", REAL, nullable=True),
-        sa.Column("back_calculated", REAL, nullable=True),
-        sa.Column("recovery_percent", REAL, nullable=True),
-        sa.Column("n_wells", sa.Integer(), nullable=False),
-        sa.Column("n_masked", sa.Integer(), nullable=False),
-        _text("more"),
-        _key("calibrator", "analysis_id", "curve_ordinal", "ordinal"),
-        _refers(
-            "calibrator",
-            (
-                "analysis_id",
-                "curve_ordinal",
-            ),
-            "curve",
-            (
-                "analysis_id",
-                "ordinal",
-            ),
-        ),
+        *number_columns("nominal", "mean_response", "back_calculated", "recovery_percent"),
+        *count_columns("n_wells", "n_masked"),
+        text_column("more"),
+        primary_key("calibrator", "analysis_id", "curve_ordinal", "ordinal"),
+        refers("calibrator", ("analysis_id", "curve_ordinal"), "curve", ("analysis_id", "ordinal")),
     )
+    create(
+        "verdict",
+        text_column("analysis_id"),
+        sa.Column("ordinal", sa.Integer(), nullable=False, autoincrement=False),
+        *text_columns("analyte", "verdict", "sentence", "rules", "more"),
+        primary_key("verdict", "analysis_id", "ordinal"),
+        refers("verdict", ("analysis_id",), "analysis", ("analysis_id",)),
+        check("verdict", "verdict", "verdict IN ('accepted', 'accepted_with_findings', 'rejected')"),
+    )
+    create(
+        "control",
+        text_column("analysis_id"),
+        sa.Column("ordinal", sa.Integer(), nullable=False, autoincrement=False),
+        *text_columns("analyte", "slot", "kit_lot"),
+        *number_columns("nominal", "lower", "upper"),
+        text_column("concentrations"),
+        *number_columns("mean", "recovery_percent"),
+        *count_columns("wells_read", "wells_passing"),
+        text_column("more"),
+        primary_key("control", "analysis_id", "ordinal"),
+        refers("control", ("analysis_id",), "analysis", ("analysis_id",)),
+    )
+    index("control", "analyte", "kit_lot")
 
 
 def _make_acquisitions_and_slides() -> None:
     """Make room for the evidence behind cytometry and immunohistochemistry."""
-    _create(
+    create(
         "acquisition",
-        *_texts("analysis_id", "panel"),
+        *text_columns("analysis_id", "panel"),
         sa.Column("events", BIG, nullable=False),
-        _key("acquisition", "analysis_id"),
-        _refers("acquisition", ("analysis_id",), "analysis", ("analysis_id",)),
+        primary_key("acquisition", "analysis_id"),
+        refers("acquisition", ("analysis_id",), "analysis", ("analysis_id",)),
     )
-    _create(
+    create(
         "population",
-        _text("analysis_id"),
+        text_column("analysis_id"),
         sa.Column("ordinal", sa.Integer(), nullable=False, autoincrement=False),
-        *_texts("name", "parent", "denominator"),
+        *text_columns("name", "parent", "denominator"),
         sa.Column("count", BIG, nullable=False),
         sa.Column("parent_count", BIG, nullable=False),
-        sa.Column("frequency_percent", REAL, nullable=True),
-        sa.Column("lower", REAL, nullable=True),
-        sa.Column("upper", REAL, nullable=True),
-        _text("median_intensity"),
-        sa.Column("quality", REAL, nullable=True),
-        _text("cuts"),
-        sa.Column("reportable", sa.Integer(), nullable=False),
-        *_texts("findings", "more"),
-        _key("population", "analysis_id", "ordinal"),
-        _refers("population", ("analysis_id",), "analysis", ("analysis_id",)),
-        _check("population", "reportable", "reportable IN (0, 1)"),
+        *number_columns("frequency_percent", "lower", "upper"),
+        text_column("median_intensity"),
+        *number_columns("quality"),
+        text_column("cuts"),
+        *count_columns("reportable"),
+        *text_columns("findings", "more"),
+        primary_key("population", "analysis_id", "ordinal"),
+        refers("population", ("analysis_id",), "analysis", ("analysis_id",)),
+        check("population", "reportable", "reportable IN (0, 1)"),
     )
-    _create(
+    create(
         "slide",
-        *_texts("analysis_id", "stain"),
-        sa.Column("pixel_size_um", REAL, nullable=True),
-        *_texts("stain_vectors", "white_point"),
-        _key("slide", "analysis_id"),
-        _refers("slide", ("analysis_id",), "analysis", ("analysis_id",)),
+        *text_columns("analysis_id", "stain"),
+        *number_columns("pixel_size_um"),
+        *text_columns("stain_vectors", "white_point"),
+        primary_key("slide", "analysis_id"),
+        refers("slide", ("analysis_id",), "analysis", ("analysis_id",)),
     )
-    _create(
+    create(
         "score",
-        _text("analysis_id"),
+        text_column("analysis_id"),
         sa.Column("ordinal", sa.Integer(), nullable=False, autoincrement=False),
-        *_texts("region", "stain"),
-        sa.Column("area_mm2", REAL, nullable=True),
+        *text_columns("region", "stain"),
+        *number_columns("area_mm2"),
         sa.Column("cells", BIG, nullable=False),
         sa.Column("positive", BIG, nullable=False),
-        _text("class_counts"),
-        sa.Column("positive_percent", REAL, nullable=True),
-        sa.Column("density_per_mm2", REAL, nullable=True),
-        sa.Column("h_score", REAL, nullable=True),
-        *_texts("intervals", "findings", "more"),
-        _key("score", "analysis_id", "ordinal"),
-        _refers("score", ("analysis_id",), "analysis", ("analysis_id",)),
+        text_column("class_counts"),
+        *number_columns("positive_percent", "density_per_mm2", "h_score"),
+        *text_columns("intervals", "findings", "more"),
+        primary_key("score", "analysis_id", "ordinal"),
+        refers("score", ("analysis_id",), "analysis", ("analysis_id",)),
     )
 
 
 def _make_study() -> None:
     """Make room for study files and declarations."""
-    _create(
+    create(
         "study_list",
         sa.Column("id", sa.Integer(), nullable=False),
-        *_texts("kind", "sha256", "recorded_at"),
-        _key("study_list", "id"),
-        _check("study_list", "kind", "kind IN ('roster', 'specimens', 'visits')"),
+        *text_columns("kind", "sha256", "recorded_at"),
+        primary_key("study_list", "id"),
+        check("study_list", "kind", "kind IN ('roster', 'specimens', 'visits', 'lots', 'haematology', 'pathology')"),
     )
-    _index("study_list", "kind")
-    _create(
+    index("study_list", "kind")
+    create(
         "subject",
         sa.Column("list_id", sa.Integer(), nullable=False, autoincrement=False),
-        *_texts("subject_id", "site"),
-        _text("treatment_start", nullable=True),
-        _text("randomised_on", nullable=True),
-        _text("treatment_end", nullable=True),
-        _text("progression_date", nullable=True),
-        _text("next_therapy_start", nullable=True),
-        _text("off_study_date", nullable=True),
-        _text("off_study_reason"),
-        _text("death_date", nullable=True),
-        _text("consent_withdrawn_on", nullable=True),
-        _key("subject", "list_id", "subject_id"),
-        _refers("subject", ("list_id",), "study_list", ("id",)),
+        *text_columns("subject_id", "site"),
+        text_column("treatment_start", nullable=True),
+        text_column("randomised_on", nullable=True),
+        text_column("treatment_end", nullable=True),
+        text_column("progression_date", nullable=True),
+        text_column("next_therapy_start", nullable=True),
+        text_column("off_study_date", nullable=True),
+        text_column("off_study_reason"),
+        text_column("death_date", nullable=True),
+        text_column("consent_withdrawn_on", nullable=True),
+        primary_key("subject", "list_id", "subject_id"),
+        refers("subject", ("list_id",), "study_list", ("id",)),
     )
-    _create(
+    create(
         "specimen",
         sa.Column("list_id", sa.Integer(), nullable=False, autoincrement=False),
-        *_texts("accession_id", "subject_id", "material", "collected_at", "nominal_visit", "parent_accession_id"),
-        _text("received_at", nullable=True),
-        *_texts("condition", "anticoagulant"),
-        _text("processed_at", nullable=True),
-        _text("frozen_at", nullable=True),
+        *text_columns("accession_id", "subject_id", "material", "collected_at", "nominal_visit", "parent_accession_id"),
+        text_column("received_at", nullable=True),
+        *text_columns("condition", "anticoagulant"),
+        text_column("processed_at", nullable=True),
+        text_column("frozen_at", nullable=True),
         sa.Column("freeze_thaw", sa.Integer(), nullable=True),
-        _text("hemolysis"),
-        sa.Column("volume_ul", REAL, nullable=True),
-        _text("fixed_at", nullable=True),
-        *_texts("tissue_source", "lesion", "block"),
-        _key("specimen", "list_id", "accession_id"),
-        _refers("specimen", ("list_id",), "study_list", ("id",)),
+        text_column("hemolysis"),
+        *number_columns("volume_ul"),
+        text_column("fixed_at", nullable=True),
+        *text_columns("tissue_source", "lesion", "block"),
+        primary_key("specimen", "list_id", "accession_id"),
+        refers("specimen", ("list_id",), "study_list", ("id",)),
     )
-    _create(
+    create(
         "actual_visit",
         sa.Column("list_id", sa.Integer(), nullable=False, autoincrement=False),
         sa.Column("ordinal", sa.Integer(), nullable=False, autoincrement=False),
-        *_texts("subject_id", "visit"),
-        _text("actual_date", nullable=True),
-        *_texts("status", "reason"),
-        _key("actual_visit", "list_id", "ordinal"),
-        _refers("actual_visit", ("list_id",), "study_list", ("id",)),
+        *text_columns("subject_id", "visit"),
+        text_column("actual_date", nullable=True),
+        *text_columns("status", "reason"),
+        primary_key("actual_visit", "list_id", "ordinal"),
+        refers("actual_visit", ("list_id",), "study_list", ("id",)),
     )
-    _create(
+    create(
+        "lot_entry",
+        sa.Column("list_id", sa.Integer(), nullable=False, autoincrement=False),
+        sa.Column("ordinal", sa.Integer(), nullable=False, autoincrement=False),
+        *text_columns("analyte", "kit_lot"),
+        text_column("expires_on", nullable=True),
+        text_column("slot"),
+        *number_columns("value", "lower", "upper"),
+        primary_key("lot_entry", "list_id", "ordinal"),
+        refers("lot_entry", ("list_id",), "study_list", ("id",)),
+    )
+    create(
+        "blood_count",
+        sa.Column("list_id", sa.Integer(), nullable=False, autoincrement=False),
+        sa.Column("ordinal", sa.Integer(), nullable=False, autoincrement=False),
+        *text_columns("accession_id", "subject_id"),
+        text_column("day", nullable=True),
+        sa.Column("lymphocytes_per_ul", REAL, nullable=False),
+        primary_key("blood_count", "list_id", "ordinal"),
+        refers("blood_count", ("list_id",), "study_list", ("id",)),
+    )
+    create(
+        "pathology_reading",
+        sa.Column("list_id", sa.Integer(), nullable=False, autoincrement=False),
+        sa.Column("ordinal", sa.Integer(), nullable=False, autoincrement=False),
+        text_column("accession_id"),
+        *count_columns("tumour_present"),
+        *number_columns("viable_tumour_percent", "necrosis_percent"),
+        text_column("reader"),
+        primary_key("pathology_reading", "list_id", "ordinal"),
+        refers("pathology_reading", ("list_id",), "study_list", ("id",)),
+        check("pathology_reading", "tumour_present", "tumour_present IN (0, 1)"),
+    )
+    create(
         "definition",
         sa.Column("id", sa.Integer(), nullable=False),
-        *_texts("kind", "name", "sha256", "content", "recorded_at"),
-        _key("definition", "id"),
-        _check("definition", "kind", "kind IN ('study', 'layout', 'panel', 'stain_protocol')"),
+        *text_columns("kind", "name", "sha256", "content", "recorded_at"),
+        primary_key("definition", "id"),
+        check("definition", "kind", "kind IN ('study', 'layout', 'panel', 'stain_protocol')"),
     )
-    _index("definition", "kind", "name")
-    _index("definition", "sha256")
+    index("definition", "kind", "name")
+    index("definition", "sha256")
 
 
 def _make_visits() -> None:
     """Make room for the visit each specimen belongs to, and for what is due."""
-    _create(
+    create(
         "alignment_set",
         sa.Column("id", sa.Integer(), nullable=False),
-        *_texts("recorded_at", "digest"),
-        _key("alignment_set", "id"),
+        *text_columns("recorded_at", "digest"),
+        primary_key("alignment_set", "id"),
     )
-    _create(
+    create(
         "alignment",
         sa.Column("set_id", sa.Integer(), nullable=False, autoincrement=False),
-        *_texts("accession_id", "subject_id", "material"),
-        _text("visit", nullable=True),
+        *text_columns("accession_id", "subject_id", "material"),
+        text_column("visit", nullable=True),
         sa.Column("visit_number", sa.Integer(), nullable=True),
-        _text("rule"),
+        text_column("rule"),
         sa.Column("study_day", sa.Integer(), nullable=True),
         sa.Column("days_from_target", sa.Integer(), nullable=True),
         sa.Column("in_window", sa.Integer(), nullable=True),
-        sa.Column("chosen", sa.Integer(), nullable=False),
-        *_texts("finding_codes", "collected_on", "note"),
-        _key("alignment", "set_id", "accession_id"),
-        _refers("alignment", ("set_id",), "alignment_set", ("id",)),
-        _check("alignment", "chosen", "chosen IN (0, 1)"),
-        _check("alignment", "in_window", "in_window IN (0, 1)"),
+        *count_columns("chosen"),
+        *text_columns("finding_codes", "collected_on", "note"),
+        primary_key("alignment", "set_id", "accession_id"),
+        refers("alignment", ("set_id",), "alignment_set", ("id",)),
+        check("alignment", "chosen", "chosen IN (0, 1)"),
+        check("alignment", "in_window", "in_window IN (0, 1)"),
     )
-    _create(
+    create(
         "due_cell",
         sa.Column("set_id", sa.Integer(), nullable=False, autoincrement=False),
-        *_texts("subject_id", "visit"),
-        sa.Column("visit_number", sa.Integer(), nullable=False),
-        *_texts("assay", "measurand", "unit", "materials"),
-        _text("window_first", nullable=True),
-        _text("window_last", nullable=True),
-        _text("target_date", nullable=True),
-        _text("not_expected_from", nullable=True),
-        _text("not_expected_reason"),
-        sa.Column("hidden", sa.Integer(), nullable=False),
-        _key("due_cell", "set_id", "subject_id", "visit", "measurand"),
-        _refers("due_cell", ("set_id",), "alignment_set", ("id",)),
-        _check("due_cell", "assay", "assay IN ('elisa', 'cytometry', 'ihc')"),
-        _check("due_cell", "hidden", "hidden IN (0, 1)"),
+        *text_columns("subject_id", "visit"),
+        *count_columns("visit_number"),
+        *text_columns("assay", "measurand", "unit", "materials"),
+        text_column("window_first", nullable=True),
+        text_column("window_last", nullable=True),
+        text_column("target_date", nullable=True),
+        text_column("not_expected_from", nullable=True),
+        text_column("not_expected_reason"),
+        *count_columns("hidden"),
+        primary_key("due_cell", "set_id", "subject_id", "visit", "measurand"),
+        refers("due_cell", ("set_id",), "alignment_set", ("id",)),
+        check("due_cell", "assay", "assay IN ('elisa', 'cytometry', 'ihc')"),
+        check("due_cell", "hidden", "hidden IN (0, 1)"),
     )
+    index("due_cell", "set_id", "measurand")
+    index("due_cell", "set_id", "hidden", "subject_id")
 
 
 def _make_trail() -> None:
     """Make room for the audit trail."""
-    _create(
+    create(
         "audit_event",
         sa.Column("id", sa.Integer(), nullable=False, autoincrement=False),
-        *_texts("at", "actor", "action", "entity", "detail", "reason", "previous_hash", "hash"),
-        _key("audit_event", "id"),
-        _unique("audit_event", "hash"),
-        _unique("audit_event", "previous_hash"),
+        *text_columns("at", "actor", "action", "entity", "detail", "reason", "previous_hash", "hash"),
+        primary_key("audit_event", "id"),
+        unique("audit_event", "hash"),
+        unique("audit_event", "previous_hash"),
     )
+
+
+def _make_people() -> None:
+    """Make room for accounts, what lets people in, and their signatures."""
+    create(
+        "account",
+        sa.Column("id", sa.Integer(), nullable=False),
+        *text_columns("name", "full_name", "role", "password_hash"),
+        *count_columns("active"),
+        *text_columns("recorded_at", "recorded_by", "reason"),
+        primary_key("account", "id"),
+        check("account", "active", "active IN (0, 1)"),
+        check("account", "name", "name <> ''"),
+        check("account", "recorded_by", "recorded_by <> ''"),
+        check(
+            "account",
+            "role",
+            "role IN ('technician', 'reviewer', 'scientist', 'unblinded_scientist', 'auditor', 'operator')",
+        ),
+    )
+    index("account", "name")
+    create(
+        "credential",
+        *text_columns("token_digest", "kind", "name", "label", "began_at", "ends_at"),
+        primary_key("credential", "token_digest"),
+        check("credential", "kind", "kind IN ('session', 'token')"),
+        check("credential", "token_digest", "length(token_digest) = 64"),
+    )
+    index("credential", "name")
+    create(
+        "credential_end",
+        *text_columns("token_digest", "ended_at", "ended_by", "reason"),
+        primary_key("credential_end", "token_digest"),
+        refers("credential_end", ("token_digest",), "credential", ("token_digest",)),
+    )
+    create(
+        "signature",
+        sa.Column("id", sa.Integer(), nullable=False),
+        *text_columns("run_id", "analysis_id", "meaning", "digest", "content", "signed_by", "full_name", "signed_at", "reason"),
+        primary_key("signature", "id"),
+        check("signature", "digest", "length(digest) = 64"),
+        check("signature", "meaning", "meaning IN ('reviewed', 'released')"),
+        check("signature", "signed_by", "signed_by <> ''"),
+    )
+    index("signature", "run_id")
 
 
 def _refuse_changes_on_sqlite() -> None:

@@ -1,0 +1,1 @@
+"""The pages, one module each; every address names the right it needs."""

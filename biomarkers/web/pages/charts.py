@@ -1,0 +1,39 @@
+"""Control charts: every control level of every lot over its runs.
+
+Knows series and their picture. Must not know the rules.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import Response
+
+from biomarkers.reports.control_chart import control_chart
+from biomarkers.web.access import Right, Visitor
+from biomarkers.web.identity import Needs
+from biomarkers.web.site import site_of
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/charts")
+def charts(
+    request: Request,
+    visitor: Annotated[Visitor, Depends(Needs(Right.RUNS))],
+    analyte: Annotated[str, Query(max_length=100)] = "",
+) -> Response:
+    """Show the charts of one analyte, or of the first that has any."""
+    site = site_of(request)
+    analytes = [one.code for one in site.laboratory.definition.analytes]
+    series = site.laboratory.controls(analyte=analyte or None)
+    shown = analyte or (series[0].analyte if series else "")
+    return site.page(
+        "charts.html",
+        request,
+        visitor,
+        analytes=analytes,
+        analyte=shown,
+        series=[(one, control_chart(one, "")) for one in series if one.analyte == shown],
+    )

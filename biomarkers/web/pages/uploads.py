@@ -1,0 +1,157 @@
+"""Dropping a file through the browser: into the same inbox, through a hidden name and a rename, as a careful instrument would.
+
+Knows names and bytes. Must not know what a file means; from the inbox on it is one like any other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import unicodedata
+import uuid
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse, Response
+from starlette.requests import ClientDisconnect
+
+from biomarkers.lab.folders import INBOXES, LabFolder
+from biomarkers.lab.inbox import TEMPORARY_BEGINNINGS, TEMPORARY_ENDINGS
+from biomarkers.lab.pressure import require_room
+from biomarkers.provenance import utc_now
+from biomarkers.store import audit
+from biomarkers.web.access import Right, Visitor
+from biomarkers.web.identity import Needs, require_header_csrf
+from biomarkers.web.refusals import RequestRefusedError
+from biomarkers.web.site import Site, site_of
+
+router = APIRouter()
+PORTION = 1 << 20
+GREATEST_NAME = 200
+_NOT_IN_NAMES = re.compile(r'[/\\:*?"<>|\x00-\x1f\x7f]')
+
+
+@router.put("/inbox/{kind}", include_in_schema=False)
+@router.put("/api/v1/inbox/{kind}", tags=["files"], status_code=201)
+async def upload(
+    request: Request,
+    kind: str,
+    name: str,
+    visitor: Annotated[Visitor, Depends(Needs(Right.UPLOAD))],
+    _own: Annotated[None, Depends(require_header_csrf)],
+    instrument: str = "",
+) -> Response:
+    """Put the body's bytes into an inbox under a name; a file of that name that lies there is never replaced."""
+    site = site_of(request)
+    place = inbox_place(site, kind, instrument)
+    name = file_name(name)
+    length = int(request.headers.get("content-length", "0") or 0)
+    await run_in_threadpool(require_room, place, for_bytes=length)
+    draft = place / f".upload-{os.getpid()}-{uuid.uuid4().hex}"
+    digest = hashlib.sha256()
+    try:
+        with draft.open("xb") as target:
+            size = await _received(request, target, digest)
+        if length and size != length:
+            raise RequestRefusedError(status=400, what="The file arrived in part only.", remedy="Drop it again.")
+        if size == 0:
+            raise RequestRefusedError(status=400, what="The file is empty.", where=f"File '{name}'.", remedy="Export it again.")
+        await run_in_threadpool(_settle, draft, place / name)
+    except ClientDisconnect as error:
+        raise RequestRefusedError(status=400, what="The connection broke off.", remedy="Drop the file again.") from error
+    finally:
+        draft.unlink(missing_ok=True)
+    await run_in_threadpool(_note, site, visitor, kind, name, size, digest.hexdigest())
+    return JSONResponse({"name": name, "assay": kind, "size": size, "sha256": digest.hexdigest()}, 201)
+
+
+async def _received(request: Request, target: BinaryIO, digest: hashlib._Hash) -> int:
+    size, held = 0, bytearray()
+    async for part in request.stream():
+        held += part
+        size += len(part)
+        if len(held) >= PORTION:
+            digest.update(held)
+            await run_in_threadpool(target.write, bytes(held))
+            held.clear()
+    digest.update(held)
+    await run_in_threadpool(target.write, bytes(held))
+    await run_in_threadpool(target.flush)
+    await run_in_threadpool(os.fsync, target.fileno())
+    return size
+
+
+def _settle(draft: Path, target: Path) -> None:
+    """Give the draft its name in one step; link refuses where rename would replace."""
+    try:
+        os.link(draft, target)
+    except FileExistsError as error:
+        raise RequestRefusedError(
+            status=409,
+            what="A file of this name lies in the inbox already.",
+            where=f"File '{target.name}'.",
+            remedy="Wait until it is taken, or give the file another name.",
+        ) from error
+    except OSError:  # a file system without hard links
+        with target.open("xb"):
+            draft.replace(target)
+
+
+def _note(site: Site, visitor: Visitor, kind: str, name: str, size: int, sha256: str) -> None:  # noqa: PLR0917  - one caller
+    with site.laboratory.database.write() as transaction:
+        audit.append(
+            transaction,
+            at=utc_now(),
+            actor=visitor.name,
+            action="file.uploaded",
+            entity=f"{kind}/{name}",
+            detail={"size": size, "sha256": sha256, "by": visitor.by},
+        )
+
+
+def inbox_place(site: Site, kind: str, instrument: str) -> Path:
+    """Return the inbox, or an instrument's subfolder that lab.toml lists."""
+    folder: LabFolder = site.laboratory.folder
+    if kind not in INBOXES:
+        raise RequestRefusedError(status=404, what="There is no such inbox.", remedy=f"Use one of {', '.join(INBOXES)}.")
+    if not instrument:
+        return folder.inbox(kind)
+    known = {one.folder for one in site.laboratory.settings.instruments if one.kind == kind}
+    if instrument not in known:
+        raise RequestRefusedError(
+            status=404, what="There is no such instrument.", remedy="lab.toml lists them under [[instruments]]."
+        )
+    place = folder.inbox(kind) / instrument
+    place.mkdir(exist_ok=True)
+    return place
+
+
+def file_name(name: str) -> str:
+    """Return a dropped file's name, refused where it could be a path or would never be taken.
+
+    Raises
+    ------
+    RequestRefusedError
+        It cannot be a file's name in an inbox.
+    """
+    told = unicodedata.normalize("NFC", name)
+    is_bad = (
+        not told.strip(" .")
+        or len(told.encode(errors="replace")) > GREATEST_NAME
+        or _NOT_IN_NAMES.search(told) is not None
+        or not told.isprintable()
+        or told != told.strip()
+        or told.startswith(TEMPORARY_BEGINNINGS)
+        or told.lower().endswith((*TEMPORARY_ENDINGS, ".reason.txt"))
+    )
+    if is_bad:
+        raise RequestRefusedError(
+            status=400,
+            what="The file's name cannot be used.",
+            where=f"Name '{told[:80]}'.",
+            remedy="Give it a plain name: no path, no hidden or temporary file.",
+        )
+    return told

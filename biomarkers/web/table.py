@@ -1,0 +1,99 @@
+"""The timepoint table kept ready, filtered, sorted and cut into pages.
+
+Knows that the table changes only when something is recorded or the day changes. Must not know how it is shown, nor an arm.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from biomarkers.laboratory import Laboratory
+from biomarkers.provenance import utc_now
+from biomarkers.store import alignments, lookups
+from biomarkers.timepoints.alignment import TimepointRow
+from biomarkers.timepoints.due import DueCell
+
+ROWS_ON_A_PAGE = 100
+
+SORTABLE: dict[str, Callable[[TimepointRow], object]] = {
+    "subject_id": lambda row: row.subject_id,
+    "visit": lambda row: row.visit_number if row.visit_number is not None else 10_000,
+    "measurand": lambda row: row.measurand,
+    "status": lambda row: row.status,
+    "value": lambda row: row.value,
+    "change": lambda row: row.change,
+    "percent_change": lambda row: row.percent_change,
+    "study_day": lambda row: row.study_day,
+    "assay": lambda row: row.assay,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """The table as of a day, the state of the store it was made from, and what is due."""
+
+    rows: tuple[TimepointRow, ...]
+    due: tuple[DueCell, ...]
+    day: date
+    state: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """Which rows somebody wants to see, and in which order; empty means all."""
+
+    measurand: str = ""
+    visit: str = ""
+    subject: str = ""
+    status: str = ""
+    assay: str = ""
+    sort: str = ""
+    descending: bool = False
+
+    def of(self, rows: Sequence[TimepointRow]) -> list[TimepointRow]:
+        """Return the rows chosen, in order; what has no value stands last either way."""
+        kept = [
+            row
+            for row in rows
+            if (not self.measurand or row.measurand == self.measurand)
+            and (not self.visit or row.visit == self.visit)
+            and (not self.subject or row.subject_id == self.subject)
+            and (not self.status or row.status == self.status)
+            and (not self.assay or row.assay == self.assay)
+        ]
+        if self.sort not in SORTABLE:
+            return kept
+        key = SORTABLE[self.sort]
+        known = [row for row in kept if key(row) is not None]
+        known.sort(key=key, reverse=self.descending)  # type: ignore[arg-type]  # one column's values compare with each other
+        return known + [row for row in kept if key(row) is None]
+
+
+class TableKeeper:
+    """Makes the table when it has changed, and gives it to everyone who asks until it changes again."""
+
+    def __init__(self, laboratory: Laboratory) -> None:
+        self._laboratory = laboratory
+        self._lock = threading.Lock()
+        self._table: Table | None = None
+
+    def current(self) -> Table:
+        """Return the table as of today in UTC."""
+        day = utc_now().date()
+        with self._laboratory.database.read() as reading:
+            state = lookups.table_state(reading)
+        kept = self._table
+        if kept is not None and (kept.state, kept.day) == (state, day):
+            return kept
+        with self._lock:  # one makes it, the others wait for it
+            kept = self._table
+            if kept is None or (kept.state, kept.day) != (state, day):
+                with self._laboratory.database.read() as reading:
+                    aligned = alignments.current(reading)
+                rows = self._laboratory.rows(as_of=day)
+                kept = Table(rows=rows, due=() if aligned is None else aligned.due, day=day, state=state)
+                self._table = kept
+            return kept

@@ -1,0 +1,107 @@
+"""Second steps: what only the whole set of results can show, at the end of a sweep or a recomputation.
+
+Knows which second steps there are and how what they derive is put on record. A second step is a function of the whole set that
+returns derived analyses; it is added to :data:`STEPS` and needs nothing else. Each is recorded in one transaction, so that a
+crash leaves the set as it was before or after; a step that runs again over the same set changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TypeAlias
+
+from biomarkers.provenance import utc_now
+from biomarkers.results import DerivedAnalysis, Run
+from biomarkers.store.database import Transaction
+from biomarkers.store.derivations import StandingDerivation, standing_derivations
+from biomarkers.store.results import record_analysis
+from flows.batch_step import STEP as BATCH_STEP
+from flows.batch_step import batch_remarks
+from flows.bench import bench
+from flows.control_step import control_remarks, family_remarks
+from flows.count_step import counts_in_blood
+from flows.irregularity_step import STEP, irregularity_remarks
+from flows.pathology_step import STEP as PATHOLOGY
+from flows.pathology_step import pathology_results
+from flows.ratio_step import ratios
+from flows.settings import lab_task
+from flows.whole_set import WholeSet
+
+SecondStep: TypeAlias = Callable[[WholeSet], Awaitable[Sequence[DerivedAnalysis]]]
+
+STEPS: Mapping[str, SecondStep] = {
+    "ratios": ratios,
+    PATHOLOGY: pathology_results,
+    "counts in blood": counts_in_blood,
+    "control charts": control_remarks,
+    "curve family": family_remarks,
+    BATCH_STEP: batch_remarks,
+    STEP: irregularity_remarks,
+}
+"""In the order in which they run; a later step sees what earlier ones derived. The name stands on every run a step derives."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DerivationReport:
+    """How many derived runs a round of second steps changed: made, made anew, or withdrawn."""
+
+    changed: int
+
+
+@lab_task("second steps")
+async def second_steps(reason: str) -> DerivationReport:
+    """Run every second step over the results as they stand; ``reason`` is kept where given, else what changed is said."""
+    changed = 0
+    laboratory = bench().laboratory
+    for name, step in STEPS.items():
+        now = utc_now()
+        whole = WholeSet(
+            database=laboratory.database, definition=laboratory.definition, folder=laboratory.folder, computed_at=now
+        )
+        derived = await step(whole)
+        with laboratory.database.write() as transaction:
+            transaction.serialise()
+            changed += sum(1 for _ in _recorded(transaction, name, derived, reason, now))
+    return DerivationReport(changed=changed)
+
+
+def _recorded(
+    transaction: Transaction, step: str, derived: Sequence[DerivedAnalysis], reason: str, now: datetime
+) -> Iterator[DerivedAnalysis]:
+    standing = standing_derivations(transaction, step=step)
+    for made in derived:
+        before = standing.get(made.run.run_id)
+        if before is not None and before.content_id == made.run.analysis_id:
+            continue
+        record_analysis(transaction, made, reason=reason or _why(before, made), recorded_at=now)
+        yield made
+    there = {made.run.run_id for made in derived}
+    for left in standing.values():
+        if left.run_id not in there and not left.is_empty:
+            withdrawn = _withdrawn(left, step, now)
+            record_analysis(transaction, withdrawn, reason=reason or "What it was derived from is gone.", recorded_at=now)
+            yield withdrawn
+
+
+def _why(before: StandingDerivation | None, made: DerivedAnalysis) -> str:
+    if before is None:
+        return ""
+    if before.parent_ids != {parent.result_id for parent in made.parents}:
+        return "A result it is derived from has changed."
+    return "The runs or declarations behind it have changed."
+
+
+def _withdrawn(left: StandingDerivation, step: str, now: datetime) -> DerivedAnalysis:
+    """Say nothing any more, in a form that can be recorded: an analysis without results."""
+    run = Run(
+        run_id=left.run_id,
+        assay=left.assay,
+        name=left.name,
+        acquired_at="",
+        findings=(),
+        results=(),
+        provenance=replace(left.provenance, computed_at=now),
+    )
+    return DerivedAnalysis(step=step, run=run, parents=())

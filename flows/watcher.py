@@ -1,0 +1,202 @@
+"""The service that watches the inboxes and sweeps whatever has come to rest, for as long as it runs.
+
+Knows when to look and what to try again. The scan is the truth; events of the file system only wake it, and where there are
+none, as on network shares, the scan's own rhythm finds every file. Each sweep is one flow run in this process, whose computing
+processes stay warm.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from biomarkers.errors import BiomarkersError, TemporarilyUnavailableError
+from biomarkers.lab.folders import INBOXES, STUDY_INBOX, LabFolder
+from biomarkers.lab.inbox import DroppedFile, Settling, by_stem
+from biomarkers.laboratory import Laboratory, open_lab
+from biomarkers.readers.completeness import is_whole
+from flows.bench import at_bench
+from flows.executors import executor_of
+from flows.logbook import Logbook
+from flows.server import prefect_server
+
+SCAN_SECONDS = 5.0
+"""How long a file may lie unseen where the file system tells nothing."""
+
+BETWEEN_SCANS_SECONDS = 0.2
+"""Time between the two scans that must find a file the same: a copy keeps the original's time, so that alone proves nothing."""
+
+STALLED_SECONDS = 60.0
+"""How long a file at rest that is not whole is waited for."""
+
+TRY_AGAIN_SECONDS = 300.0
+"""How long a file that waits for something is left alone while nothing near it changes."""
+
+
+class Arrivals:
+    """Tells which files have arrived: at rest over two scans, and whole by their own format's account.
+
+    A file that rests but is not whole is given time, as a stalled copy may go on; then it is taken as it is, and its
+    reader says what is missing.
+    """
+
+    def __init__(self, settling_seconds: float, *, is_whole: Callable[[Path], bool] = is_whole) -> None:
+        self._settling = Settling(settling_seconds)
+        self._is_whole = is_whole
+        self._scanned: dict[Path, tuple[int, int, int]] = {}
+        self._stalled: dict[Path, tuple[tuple[int, int, int], float]] = {}
+
+    def arrived(
+        self, files: Sequence[DroppedFile], *, monotonic: float, wall_clock: float
+    ) -> tuple[tuple[DroppedFile, ...], float]:
+        """Return the files that have arrived, and the seconds until the next of the others may have; infinite if none."""
+        resting, wait = self._settling.settled(files, monotonic=monotonic, wall_clock=wall_clock)
+        before, self._scanned = self._scanned, {file.path: file.state for file in files}
+        stalled: dict[Path, tuple[tuple[int, int, int], float]] = {}
+        arrived = []
+        for file in resting:
+            if before.get(file.path) != file.state:
+                wait = min(wait, BETWEEN_SCANS_SECONDS)
+                continue
+            state, since = self._stalled.get(file.path, (file.state, monotonic))
+            patience = STALLED_SECONDS - (monotonic - since)
+            if (state == file.state and patience <= 0) or self._is_whole(file.path):
+                arrived.append(file)
+                continue
+            stalled[file.path] = (file.state, since if state == file.state else monotonic)
+            wait = min(wait, max(patience, BETWEEN_SCANS_SECONDS))
+        self._stalled = stalled
+        return tuple(arrived), wait
+
+
+class Attempts:
+    """Remembers what earlier sweeps left in the inboxes, so that it is tried again when something changed and not before.
+
+    What a file waits for comes mostly as a file of the same stem, such as its plate map, or as a list of the study.
+    """
+
+    def __init__(self, again_seconds: float = TRY_AGAIN_SECONDS) -> None:
+        self._again_seconds = again_seconds
+        self._left: dict[tuple[str, str], tuple[frozenset[tuple[Path, tuple[int, int, int]]], float]] = {}
+
+    def worth_taking(self, files: Iterable[DroppedFile], *, monotonic: float) -> tuple[DroppedFile, ...]:
+        """Return the files whose group is new, has changed, or was left long enough ago."""
+        taken: list[DroppedFile] = []
+        for key, group in by_stem(files).items():
+            known, since = self._left.get(key, (frozenset(), 0.0))
+            if known != _signature(group) or monotonic - since >= self._again_seconds:
+                taken += group
+        return tuple(taken)
+
+    def swept(self, taken: Sequence[DroppedFile], still_there: Iterable[DroppedFile], *, monotonic: float) -> None:
+        """Note what a sweep left; a list of the study that was taken changes what everything else waits for."""
+        remaining = {file.path for file in still_there}
+        if any(file.kind == STUDY_INBOX and file.path not in remaining for file in taken):
+            self._left.clear()
+        for key, group in by_stem(taken).items():
+            if any(file.path in remaining for file in group):
+                self._left[key] = _signature(group), monotonic
+            else:
+                self._left.pop(key, None)
+
+
+def _signature(group: Iterable[DroppedFile]) -> frozenset[tuple[Path, tuple[int, int, int]]]:
+    return frozenset((file.path, file.state) for file in group)
+
+
+def watch(root: Path, stop: threading.Event) -> None:
+    """Sweep what comes to rest until told to stop. Changed settings and declarations are read when they change.
+
+    Raises
+    ------
+    BiomarkersError
+        What a restart with a pause in between may mend, or what an operator must: the supervisor tells.
+    """
+    with open_lab(root) as laboratory:
+        folder, settings = laboratory.folder, laboratory.settings
+        with prefect_server(folder, shared=settings.orchestration.api_url), woken(folder) as wake:
+            _sweep_until_told(laboratory, wake, stop)
+
+
+def _sweep_until_told(laboratory: Laboratory, wake: threading.Event, stop: threading.Event) -> None:
+    from flows.sweep import run_sweep  # noqa: PLC0415  - Prefect reads the environment when it is imported
+
+    folder, compute = laboratory.folder, laboratory.settings.compute
+    arrivals, attempts, logbook = Arrivals(laboratory.settings.settling_seconds), Attempts(), Logbook(folder)
+    declared = _declared(folder)
+    pool = executor_of(compute)
+    logbook.note("watching", inboxes=len(INBOXES))
+    try:
+        # Changed declarations end the service; the supervisor starts it again with what is declared now.
+        while not stop.is_set() and _declared(folder) == declared:
+            files = laboratory.dropped_files()
+            resting, remaining = arrivals.arrived(files, monotonic=time.monotonic(), wall_clock=time.time())
+            taken = attempts.worth_taking(resting, monotonic=time.monotonic())
+            if not taken:
+                wake.wait(min(SCAN_SECONDS, max(remaining, 0.01)))
+                wake.clear()
+                continue
+            began = time.monotonic()
+            with at_bench(laboratory, _silent, executor=pool) as bench:
+                report = run_sweep(bench, taken)
+            if bench.executor is not pool:
+                pool = executor_of(compute)  # a file had ended one of its processes, and the pool with it
+            logbook.swept(report, seconds=time.monotonic() - began)
+            attempts.swept(taken, laboratory.dropped_files(), monotonic=time.monotonic())
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        logbook.close()
+
+
+def _silent(_done: int, _known: int, _text: str) -> None:
+    """Nobody watches a service's progress bar."""
+
+
+def _declared(folder: LabFolder) -> tuple[int, ...]:
+    return tuple(path.stat().st_mtime_ns for path in (folder.settings_file, folder.study_file))
+
+
+@contextmanager
+def woken(folder: LabFolder) -> Iterator[threading.Event]:
+    """Have an event that is set soon after something changed in an inbox, where the file system tells of changes."""
+    from watchfiles import watch as changes  # noqa: PLC0415  - only the service needs it
+
+    wake, stop = threading.Event(), threading.Event()
+    inboxes = [folder.inbox(kind) for kind in INBOXES]
+
+    def listen() -> None:
+        for _ in changes(*inboxes, stop_event=stop, step=20, debounce=100, rust_timeout=1000, watch_filter=None):
+            wake.set()
+
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    try:
+        yield wake
+    finally:
+        stop.set()
+        wake.set()
+        listener.join(timeout=5)
+
+
+def main() -> None:
+    """Run the service for the laboratory named on the command line."""
+    stop = threading.Event()
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(sign, lambda *_: stop.set())
+    try:
+        watch(Path(sys.argv[1]), stop)
+    except TemporarilyUnavailableError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(75)  # EX_TEMPFAIL
+    except BiomarkersError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

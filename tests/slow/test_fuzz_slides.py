@@ -1,0 +1,310 @@
+"""Slides and annotations damaged at random: whatever is done to a file, it is read or refused in our own words.
+
+Each kind is damaged `BIOMARKERS_FUZZ_MUTATIONS` times (100 000 unless set) or for `BIOMARKERS_FUZZ_CPU_SECONDS` of CPU (900
+unless set), whichever comes first, in a child process that may not hold more than 1 GB. A file that takes longer than ten
+seconds counts as a hang. A short slice of the same runs with the ordinary tests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import random
+import resource
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+import tifffile
+
+from biomarkers.errors import BiomarkersError
+from biomarkers.ihc.slide import Region
+from biomarkers.readers.annotations import read_annotations
+from biomarkers.readers.slides import open_slide
+
+MOST_MEMORY_BYTES = 1_000_000_000
+MOST_ADDRESSES_BYTES = 3_000_000_000
+LONGEST_SECONDS = 10
+
+
+def _tiff(**first: object) -> bytes:
+    """A small pyramid with a label, as the options say."""
+    picture = np.random.default_rng(4).integers(100, 250, (192, 256, 3), dtype=np.uint8)
+    ome = bool(first.pop("ome", False))
+    levels = 0 if first.get("software") == "PerkinElmer-QPI" else 2
+    buffer = io.BytesIO()
+    shared = {"tile": (64, 64), "photometric": "rgb", "compression": "zlib"} | first
+    with tifffile.TiffWriter(buffer, ome=ome, bigtiff=bool(shared.pop("big", False))) as tiff:
+        tiff.write(picture, subifds=levels, **shared)
+        shared.pop("description", None)
+        for step in (2, 4)[:levels]:
+            tiff.write(picture[::step, ::step], subfiletype=1, **shared)
+        if not ome:
+            tiff.write(picture[:40, :60], photometric="rgb", description="label 60x40", metadata=None)
+    return buffer.getvalue()
+
+
+def _ndpi() -> bytes:
+    """Hamamatsu's TIFF with places of eight bytes and one JPEG with restart markers."""
+    picture = np.random.default_rng(4).integers(100, 250, (96, 256, 3), dtype=np.uint8)
+    packed = io.BytesIO()
+    PIL.Image.fromarray(picture).save(packed, format="JPEG", subsampling=0, restart_marker_blocks=16)
+    jpeg = packed.getvalue()
+    scan = jpeg.index(b"\xff\xda")
+    starts = [scan + 2 + int.from_bytes(jpeg[scan + 2 : scan + 4], "big")]
+    starts += [at + 2 for at in range(starts[0], len(jpeg) - 1) if jpeg[at] == 0xFF and 0xD0 <= jpeg[at + 1] <= 0xD7]
+    body = bytearray(struct.pack("<2sHQ", b"II", 42, 0)) + jpeg
+    places = {"starts": len(body)}
+    body += struct.pack(f"<{len(starts)}I", *starts)
+    places["resolution"] = len(body)
+    body += struct.pack("<II", 40_000, 1)
+    places["make"] = len(body)
+    body += b"Hamamatsu\x00" + struct.pack("<3H", 8, 8, 8)
+    tags = [
+        (256, 4, 1, 256), (257, 4, 1, 96), (258, 3, 3, len(body) - 6), (259, 3, 1, 7), (262, 3, 1, 6),
+        (271, 2, 10, places["make"]), (273, 4, 1, 12), (277, 3, 1, 3), (278, 4, 1, 96), (279, 4, 1, len(jpeg)),
+        (282, 5, 1, places["resolution"]),
+        (283, 5, 1, places["resolution"]), (284, 3, 1, 1), (296, 3, 1, 3), (65420, 4, 1, 1), (65421, 11, 1, 0x42200000),
+        (65424, 9, 1, 0), (65426, 4, len(starts), places["starts"]),
+    ]  # fmt: skip
+    struct.pack_into("<Q", body, 4, len(body))
+    body += struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    return bytes(body) + bytes(8) + bytes(4 * len(tags))
+
+
+def _field(form: str) -> bytes:
+    buffer = io.BytesIO()
+    picture = np.random.default_rng(4).integers(100, 250, (60, 80, 3), dtype=np.uint8)
+    PIL.Image.fromarray(picture).save(buffer, format=form, dpi=(100_000, 100_000))
+    return buffer.getvalue()
+
+
+def _geojson(*, older: bool) -> bytes:
+    square, hole = [[0, 0], [90.5, 0], [90.5, 80], [0, 80], [0, 0]], [[9, 9], [9, 20], [20, 20], [20, 9], [9, 9]]
+    kind = "object_type" if older else "objectType"
+    feature = {
+        "type": "Feature",
+        "id": "PathAnnotationObject" if older else "4c3cf4b5-5e3b-4b8d-9f34-7ad9a1b7c001",
+        "geometry": {"type": "Polygon", "coordinates": [square, hole]},
+        "properties": {kind: "annotation", "name": "a", "classification": {"name": "Tumor", "color": [1, 2, 3]}},
+    }
+    several = feature | {"geometry": {"type": "MultiPolygon", "coordinates": [[square, hole], [[*hole]]], "isEllipse": False}}
+    nested = json.loads(json.dumps(feature))
+    nested["properties"]["childObjects"] = [several]
+    return json.dumps(
+        [feature, nested] if older else {"type": "FeatureCollection", "features": [feature, several, nested]}
+    ).encode()
+
+
+APERIO = "Aperio Image Library v11\r\n256x192 |AppMag = 40|MPP = 0.2500|Date = 01/02/26|Time = 10:11:12"
+QPI = "<PerkinElmer-QPI-ImageDescription><ImageType>FullResolution</ImageType></PerkinElmer-QPI-ImageDescription>"
+
+KINDS: dict[str, tuple[str, Callable[[], list[bytes]]]] = {
+    "ome": (
+        ".ome.tiff",
+        lambda: [_tiff(ome=True), _tiff(ome=True, compression="lzw", big=True), _tiff(ome=True, compression=None)],
+    ),
+    "svs": (".svs", lambda: [_tiff(compression=how, description=APERIO, metadata=None) for how in ("jpeg", "jpeg2000")]),
+    "tiff": (".tiff", lambda: [_tiff(compression=how) for how in ("zstd", "webp", "lzma", "packbits")]),
+    "qptiff": (".qptiff", lambda: [_tiff(description=QPI, software="PerkinElmer-QPI", compression="jpeg", metadata=None)]),
+    "ndpi": (".ndpi", lambda: [_ndpi()]),
+    "png": (".png", lambda: [_field("PNG")]),
+    "jpeg": (".jpg", lambda: [_field("JPEG")]),
+    "geojson": (".geojson", lambda: [_geojson(older=False), _geojson(older=True)]),
+}
+
+TOKENS = [
+    b"II*\x00", b"MM\x00*", b"\xff\xd8", b"\xff\xc0", b"\xff\xd9", b"\xff\xff", b"\x00\x00", b"\xff\xff\xff\xff",
+    b"\x7f\xff\xff\xff", b"\x00\x00\x00\x80", b"MPP = 0", b"MPP = ", b'PhysicalSizeX="0"', b"label", b"<Pixels ", b"1e999",
+    b"9" * 60, b"-1", b"null", b"true", b"[", b"]", b"{", b"}", b",", b"[[[[", b'"type":"Feature"', b'"MultiPolygon"',
+    b'"Polygon"', b"NaN", b"Infinity", b"\\ud800", b"0.5", b"1e308", b"IDAT", b"IHDR", b"\xff\x4f\xff\x51", b"RIFF",
+    b"WEBPVP8L",
+]  # fmt: skip
+
+
+def damaged(content: bytes, others: list[bytes], chance: random.Random) -> bytes:
+    """One to four wounds; in pictures most of them where the tags are, at the beginning or the end."""
+    data = bytearray(content)
+    for _ in range(chance.randint(1, 4)):
+        if not data:
+            break
+        span = chance.choice((1, 1, 2, 4, 8, 60, 400))
+        where = chance.random()
+        here = chance.randrange(len(data))
+        if where < 0.4:
+            here = chance.randrange(min(len(data), 1200))
+        elif where < 0.6:
+            here = len(data) - 1 - chance.randrange(min(len(data), 1200))
+        chance.choice(WOUNDS)(data, here, span, others, chance)
+    return bytes(data)
+
+
+def _change(data: bytearray, here: int, span: int, _others: list[bytes], chance: random.Random) -> None:
+    data[here : here + span] = chance.randbytes(span)
+
+
+def _one_bit(data: bytearray, here: int, _span: int, _others: list[bytes], chance: random.Random) -> None:
+    data[here] ^= 1 << chance.randrange(8)
+
+
+def _cut_out(data: bytearray, here: int, span: int, _others: list[bytes], _chance: random.Random) -> None:
+    del data[here : here + span]
+
+
+def _cut_off(data: bytearray, here: int, _span: int, _others: list[bytes], _chance: random.Random) -> None:
+    del data[here:]
+
+
+def _repeat(data: bytearray, here: int, span: int, _others: list[bytes], chance: random.Random) -> None:
+    data[here:here] = data[here : here + span] * chance.choice((1, 1, 2, 30, 2000))
+
+
+def _put_over(data: bytearray, here: int, _span: int, _others: list[bytes], chance: random.Random) -> None:
+    token = chance.choice(TOKENS)
+    data[here : here + len(token)] = token
+
+
+def _put_in(data: bytearray, here: int, _span: int, _others: list[bytes], chance: random.Random) -> None:
+    data[here:here] = chance.choice(TOKENS)
+
+
+def _graft(data: bytearray, here: int, _span: int, others: list[bytes], chance: random.Random) -> None:
+    other = chance.choice(others)
+    start = chance.randrange(len(other) + 1)
+    length = chance.choice((8, 60, 2000))
+    data[here : here + length] = other[start : start + length]
+
+
+WOUNDS = (_change, _one_bit, _one_bit, _cut_out, _cut_off, _repeat, _put_over, _put_over, _put_in, _graft)
+
+
+def mutations(files: list[bytes], seed: int) -> Iterator[bytes]:
+    chance = random.Random(seed)
+    while True:
+        yield damaged(chance.choice(files), files, chance)
+
+
+class _HangError(Exception):
+    pass
+
+
+def _too_long(_signal: int, _frame: object) -> None:
+    raise _HangError
+
+
+def read(path: Path) -> bool:
+    """Read all that a file holds, in small pieces; whether it could be read."""
+    if path.suffix == ".geojson":
+        return all(annotation.rings for annotation in read_annotations(path, width=200, height=200))
+    with open_slide(path) as slide:
+        for number, level in enumerate(slide.levels):
+            width, height = min(150, level.width), min(150, level.height)
+            for x, y in {(0, 0), (level.width - width, level.height - height)}:
+                assert slide.read_region(number, Region(x=x, y=y, width=width, height=height)).shape == (height, width, 3)
+    return True
+
+
+def fuzz(kind: str, most: int, cpu_seconds: float, seed: int, folder: Path) -> dict[str, object]:
+    """Damage files of one kind until the count or the time is spent; tell what came of it."""
+    signal.signal(signal.SIGALRM, _too_long)
+    ending, make = KINDS[kind]
+    path = folder / f"slide{ending}"
+    files = make()
+    for content in files:
+        path.write_bytes(content)
+        with contextlib.suppress(BiomarkersError):
+            read(path)
+    begun = time.process_time()
+    count = good = 0
+    slowest = 0.0
+    for content in mutations(files, seed):
+        if count >= most or time.process_time() - begun > cpu_seconds:
+            break
+        path.write_bytes(content)
+        count += 1
+        started = time.perf_counter()
+        signal.alarm(LONGEST_SECONDS)
+        try:
+            with contextlib.suppress(BiomarkersError):
+                good += read(path)
+        except BaseException as error:  # noqa: BLE001  - any error that is not ours is the finding
+            return {
+                "kind": kind,
+                "count": count,
+                "error": traceback.format_exc(),
+                "type": type(error).__name__,
+                "file": content.hex(),
+            }
+        finally:
+            signal.alarm(0)
+        slowest = max(slowest, time.perf_counter() - started)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {"kind": kind, "count": count, "read": good, "slowest_s": round(slowest, 3), "peak_bytes": peak}
+
+
+def _child() -> None:
+    kinds, most, cpu_seconds, seed, folder = sys.argv[1:]
+    # Libraries map far more addresses than they use; what is held is measured at the end.
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_ADDRESSES_BYTES, MOST_ADDRESSES_BYTES))
+    for kind in kinds.split(","):
+        outcome = fuzz(kind, int(most), float(cpu_seconds), int(seed), Path(folder))
+        sys.stdout.write(json.dumps(outcome) + "\n")
+        sys.stdout.flush()
+
+
+def run_child(kinds: list[str], most: int, cpu_seconds: float, seed: int) -> list[dict[str, object]]:
+    with tempfile.TemporaryDirectory() as folder:
+        child = subprocess.run(
+            [sys.executable, __file__, ",".join(kinds), str(most), str(cpu_seconds), str(seed), folder],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
+        )
+    assert child.returncode == 0, child.stderr[-4000:]
+    return [json.loads(line) for line in child.stdout.splitlines()]
+
+
+def judge(outcome: dict[str, object], kind: str) -> None:
+    assert outcome["kind"] == kind
+    if "error" in outcome:
+        kept = Path(tempfile.gettempdir()) / f"fuzz-{kind}{KINDS[kind][0]}"
+        kept.write_bytes(bytes.fromhex(str(outcome["file"])))
+        pytest.fail(f"{outcome['type']} at mutation {outcome['count']}, kept in {kept}:\n{outcome['error']}")
+    assert int(str(outcome["peak_bytes"])) < MOST_MEMORY_BYTES
+
+
+def test_a_short_slice_of_damaged_slides_of_every_kind_is_read_or_refused() -> None:
+    outcomes = run_child(list(KINDS), most=300, cpu_seconds=0.7, seed=1)
+    for kind, outcome in zip(KINDS, outcomes, strict=True):
+        judge(outcome, kind)
+        assert int(str(outcome["count"])) >= 5
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_damaged_slides_are_read_or_refused_and_never_hang_or_fill_the_memory(
+    kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    most = int(os.environ.get("BIOMARKERS_FUZZ_MUTATIONS", "100000"))
+    cpu_seconds = float(os.environ.get("BIOMARKERS_FUZZ_CPU_SECONDS", "900"))
+    (outcome,) = run_child([kind], most=most, cpu_seconds=cpu_seconds, seed=int(os.environ.get("BIOMARKERS_FUZZ_SEED", "2")))
+    with capsys.disabled():
+        sys.stdout.write(f"\n{ {key: value for key, value in outcome.items() if key != 'file'} }\n")
+    judge(outcome, kind)
+
+
+if __name__ == "__main__":
+    _child()
