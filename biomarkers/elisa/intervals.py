@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from biomarkers.elisa.calibration import CalibrationCurve
 from biomarkers.elisa.logistic import FloatArray
+from biomarkers.elisa.records import BandPoint
 from biomarkers.results import Interval
 
 CONFIDENCE = 0.95
@@ -72,16 +73,6 @@ def standard_error(curve: CalibrationCurve, response: float, n_replicates: int) 
     x = curve.curve.concentration(np.array([response]))
     variance = curve.well_variance(x) / n_replicates + curve.noise.curve_variance(curve.curve.jacobian(x))
     return float(np.sqrt(variance[0]) / abs(float(curve.curve.gradient(x)[0])))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BandPoint:
-    """The curve at one concentration with the limits within which a new single well lies 95 times in 100."""
-
-    concentration: float
-    response: float
-    lower: float
-    upper: float
 
 
 def band(curve: CalibrationCurve, concentrations: Sequence[float], *, n_replicates: int = 1) -> tuple[BandPoint, ...]:

@@ -14,11 +14,11 @@ import numpy as np
 from biomarkers.elisa.assay_plate import AnalytePlate
 from biomarkers.elisa.calibration import CalibrationCurve
 from biomarkers.elisa.dilution import spike_recovery
-from biomarkers.elisa.intervals import BandPoint, band
+from biomarkers.elisa.intervals import band
 from biomarkers.elisa.plate import LayoutWell, WellRead, WellRole
 from biomarkers.elisa.plate_effects import PlacedWell, plate_effects
 from biomarkers.elisa.quantitation import Range, Reading, read_concentrations
-from biomarkers.elisa.records import CalibratorRecord, CurveRecord, EffectRecord, SpikeRecord, WellRecord
+from biomarkers.elisa.records import BandPoint, CalibratorRecord, CurveRecord, EffectRecord, SpikeRecord, WellRecord
 from biomarkers.results import Finding, Result
 
 _BAND_POINTS = 41

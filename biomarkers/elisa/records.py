@@ -9,11 +9,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from biomarkers.elisa.intervals import BandPoint
 from biomarkers.elisa.masks import WellMask
 from biomarkers.results import Comparator, Run
 
 Verdict: TypeAlias = Literal["accepted", "accepted_with_findings", "rejected"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BandPoint:
+    """The curve at one concentration with the limits within which a new single well lies 95 times in 100."""
+
+    concentration: float
+    response: float
+    lower: float
+    upper: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,10 +14,9 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from biomarkers.elisa.intervals import BandPoint
 from biomarkers.elisa.logistic import Curve, FivePL, FourPL, LogLogLine, StraightLine
 from biomarkers.elisa.plate import WellRole
-from biomarkers.elisa.records import CalibratorRecord, ControlRecord, CurveRecord, WellRecord
+from biomarkers.elisa.records import BandPoint, CalibratorRecord, ControlRecord, CurveRecord, WellRecord
 from biomarkers.reports.figures import Axis, Drawing, Frame, Tick, linear_axis, log_axis, number, short
 from biomarkers.reports.plate_wells import well_words
 from biomarkers.results import Result
