@@ -25,6 +25,8 @@ from biomarkers.readers.panels import packaged_panel
 if TYPE_CHECKING:
     from tests.end_to_end.conftest import Dropped, Lab
 
+pytestmark = pytest.mark.slow
+
 SUPERSEDED = """
 SELECT supersession.reason FROM supersession JOIN analysis ON analysis.analysis_id = supersession.old_analysis_id
 WHERE analysis.step = ''

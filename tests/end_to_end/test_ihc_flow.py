@@ -19,6 +19,8 @@ from biomarkers.timepoints.alignment import TimepointRow
 if TYPE_CHECKING:
     from tests.end_to_end.conftest import Dropped, Lab
 
+pytestmark = pytest.mark.slow
+
 
 def asked(lab: Lab, question: str, *given: object) -> list[tuple[object, ...]]:
     connection = sqlite3.connect(lab.root / "lab.db")

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from biomarkers.laboratory import open_lab
 from biomarkers.safekeeping import backup, backups
 
@@ -38,6 +40,7 @@ def test_a_restored_laboratory_shows_the_same_table_and_a_whole_audit_trail(
         assert (again.root / "raw" / path.relative_to(ingested.root / "raw")).read_bytes() == path.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_damaged_backup_is_refused_with_the_file_at_fault(
     ingested: Lab, tmp_path: Path, lab_at: Callable[[Path], Lab]
 ) -> None:
@@ -50,6 +53,7 @@ def test_a_damaged_backup_is_refused_with_the_file_at_fault(
     assert victim.name in run.stderr
 
 
+@pytest.mark.slow
 def test_only_the_newest_backups_stay_and_share_their_originals(ingested: Lab, tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     with open_lab(ingested.root) as laboratory:
@@ -86,6 +90,7 @@ def test_the_doctor_finds_a_healthy_laboratory_healthy_and_each_injury(ingested:
     assert checks(ingested, "--quick", status=1)["audit"] == "failed"
 
 
+@pytest.mark.slow
 def test_the_doctor_warns_of_a_store_of_allocations_that_others_can_read(ingested: Lab, tmp_path: Path) -> None:
     arms = ingested.root / "arms.db"
     allocation = tmp_path / "arms.csv"

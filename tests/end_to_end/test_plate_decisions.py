@@ -21,6 +21,8 @@ from biomarkers.timepoints.alignment import TimepointRow
 if TYPE_CHECKING:
     from tests.end_to_end.conftest import Dropped, Lab
 
+pytestmark = pytest.mark.slow
+
 
 def asked(root: Path, question: str, *given: object) -> list[tuple[object, ...]]:
     connection = sqlite3.connect(root / "lab.db")

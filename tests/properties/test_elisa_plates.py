@@ -113,8 +113,9 @@ def analysed(
 
 
 def numbers(result: Result) -> list[float]:
-    """Value and limits; an open limit is endless."""
-    assert result.quantity is not None
+    """Value and limits; an open limit is endless. None of them where the plate was rejected, as a noisy one may be."""
+    if result.quantity is None:
+        return []
     limits = result.interval
     lower = 0.0 if limits is None or limits.lower is None else limits.lower
     upper = np.inf if limits is None or limits.upper is None else limits.upper
@@ -161,7 +162,7 @@ def test_a_reader_that_shows_every_response_larger_changes_no_result(seed: int, 
     plain, scaled = analysed(seed, rising=rising), analysed(seed, rising=rising, gain=gain)
     for one, other in zip(plain.run.results, scaled.run.results, strict=True):
         assert numbers(other) == pytest.approx(numbers(one), rel=1e-4)
-        assert numbers(other)[0] == pytest.approx(numbers(one)[0], rel=1e-6)
+        assert numbers(other)[:1] == pytest.approx(numbers(one)[:1], rel=1e-6)
 
 
 @settings(deadline=None, max_examples=12)
