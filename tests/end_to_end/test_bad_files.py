@@ -108,6 +108,8 @@ def test_each_bad_file_ends_in_quarantine_with_its_reason_and_good_files_go_thro
     assert {name for (_, name), file in files.items() if file["state"] == "recorded"} == {
         "roster.csv",
         "specimens.csv",
+        "haematology.csv",
+        "lots.csv",
         "visits.csv",
         plate.name,
         f"{plate.stem}.map.csv",
@@ -135,6 +137,6 @@ def test_a_file_that_is_still_written_is_left_alone(new_lab: Callable[..., Lab],
         finally:
             writer.kill()
             writer.wait()
-    assert names == {"roster.csv", "specimens.csv", "visits.csv"}
+    assert names == {"haematology.csv", "lots.csv", "roster.csv", "specimens.csv", "visits.csv"}
     assert path.exists()
     assert lab.states()["growing.txt"] == "waiting"
