@@ -236,7 +236,7 @@ def state(root: Path) -> tuple[frozenset[str], str, int]:
         assert laboratory.verify_audit().is_whole
     with closing(sqlite3.connect(root / "lab.db")) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        recorded = connection.execute("SELECT count(*), count(DISTINCT run_id) FROM analysis").fetchone()
+        recorded = connection.execute("SELECT count(*), count(DISTINCT run_id) FROM analysis WHERE step = ''").fetchone()
     assert recorded[0] == recorded[1], "a run was recorded twice"
     return places, table, int(recorded[0])
 
