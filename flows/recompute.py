@@ -15,7 +15,8 @@ from biomarkers.elisa.analysis import PlateAnalysis
 from biomarkers.errors import BiomarkersError
 from biomarkers.provenance import Source, utc_now
 from biomarkers.results import Assay
-from biomarkers.store.results import current_contents, current_runs, record_analysis
+from biomarkers.store.proposals import record_or_propose
+from biomarkers.store.results import current_contents, current_runs
 from flows.acquisition_work import TubeFiles, analyse_fcs_file
 from flows.bench import Bench, bench, each
 from flows.elisa import plate_setting, plate_work
@@ -23,13 +24,16 @@ from flows.evidence import acquisition_pages, renewed_plate_pages
 from flows.gate_signing import acquisition_work
 from flows.ihc import SLIDES_AT_ONCE, ScoredSlide, scored_in, slide_pages, slide_work
 from flows.plate_work import PlateBatch, Unchanged, analyse_plate_file, analyse_plate_files
-from flows.second_steps import second_steps
+from flows.second_steps import DerivationReport, second_steps
 from flows.settings import lab_flow, lab_task
 from flows.sweep import mended
 from flows.work import Analysed, Analysis, Outcome, WorkFile
 
 CHUNK_FILES = 128
 """Files recorded in one transaction: few commits for a thousand plates, little lost to a crash."""
+
+CHUNKS_AT_ONCE = 2
+"""While one chunk is recorded the next is computed: neither the database nor the processes wait for the other."""
 
 CHUNK_SLIDES = 2 * SLIDES_AT_ONCE
 """Slides recorded in one transaction: the cells of all of them are held until their evidence is drawn."""
@@ -50,12 +54,15 @@ class RecomputeReport:
         Derived runs that changed with them.
     failed
         Files that failed, each with its reason.
+    proposed
+        Signed runs of which something else came out; it waits for a person and counts when it is accepted.
     """
 
     changed: int
     unchanged: int
     failed: tuple[str, ...]
     derived: int = 0
+    proposed: int = 0
 
 
 @lab_task("recompute")
@@ -73,19 +80,18 @@ async def recomputed(assay: Assay, files: Sequence[tuple[Source, ...]], reason: 
         else:
             error = outcome if isinstance(outcome, BiomarkersError) else outcome.error
             failed.append(f"{files[number][0].name}: {error}")
-    changed: list[Analysis] = []
+    analyses = [analysis for outcome in analysed for analysis in outcome.analyses]
     with bench().laboratory.database.write() as transaction:
-        for outcome in analysed:
-            for analysis in outcome.analyses:
-                recorded = record_analysis(transaction, analysis, reason=reason, recorded_at=utc_now())
-                unchanged += not recorded.changed
-                changed += [analysis] if recorded.changed else []
+        recorded = record_or_propose(transaction, analyses, reason=reason, recorded_at=utc_now())
+    changed = [analysis for analysis, one in zip(analyses, recorded, strict=True) if one.changed]
+    proposed = sum(one.proposed for one in recorded)
+    unchanged += len(analyses) - len(changed) - proposed
     await renewed_plate_pages([analysis for analysis in changed if isinstance(analysis, PlateAnalysis)])
     await acquisition_pages([analysis for analysis in changed if isinstance(analysis, AcquisitionAnalysis)])
     await slide_pages(
         [scored for scored in slides if isinstance(scored.outcome, Analysed) and _is_among(scored.outcome, changed)]
     )
-    return RecomputeReport(changed=len(changed), unchanged=unchanged, failed=tuple(failed))
+    return RecomputeReport(changed=len(changed), unchanged=unchanged, proposed=proposed, failed=tuple(failed))
 
 
 def _is_among(outcome: Analysed, changed: Sequence[Analysis]) -> bool:
@@ -151,9 +157,22 @@ async def _through_stages(reason: str, tally: RecomputeTally, only: frozenset[st
     files_by_assay = _files_by_assay(only)
     bench().known = sum(len(files) for files in files_by_assay.values())
     for assay, files in files_by_assay.items():
-        for chunk in _chunks(files, CHUNK_SLIDES if assay is Assay.IHC else CHUNK_FILES):
-            tally.add(await recomputed(assay, chunk, reason))
-    tally.derived((await second_steps(reason)).changed)
+        at_once = asyncio.Semaphore(1 if assay is Assay.IHC else CHUNKS_AT_ONCE)
+        chunks = _chunks(files, CHUNK_SLIDES if assay is Assay.IHC else CHUNK_FILES)
+        async with asyncio.TaskGroup() as group:
+            for chunk in chunks:
+                await at_once.acquire()
+                group.create_task(_tallied(assay, chunk, reason, tally, at_once))
+    tally.derived(await second_steps(reason))
+
+
+async def _tallied(
+    assay: Assay, chunk: Sequence[tuple[Source, ...]], reason: str, tally: RecomputeTally, at_once: asyncio.Semaphore
+) -> None:
+    try:
+        tally.add(await recomputed(assay, chunk, reason))
+    finally:
+        at_once.release()
 
 
 class RecomputeTally:
@@ -169,13 +188,14 @@ class RecomputeTally:
             changed=self.report.changed + part.changed,
             unchanged=self.report.unchanged + part.unchanged,
             failed=(*self.report.failed, *part.failed),
+            proposed=self.report.proposed + part.proposed,
         )
-        done = self.report.changed + self.report.unchanged + len(self.report.failed)
+        done = self.report.changed + self.report.unchanged + self.report.proposed + len(self.report.failed)
         self._bench.progress(done, max(done, self._bench.known), "computed again")
 
-    def derived(self, changed: int) -> None:
+    def derived(self, report: DerivationReport) -> None:
         """Add what the second steps changed."""
-        self.report = replace(self.report, derived=changed)
+        self.report = replace(self.report, derived=report.changed, proposed=self.report.proposed + report.proposed)
 
 
 def run_recompute(at: Bench, *, reason: str, only: Collection[str] = ()) -> RecomputeReport:

@@ -65,6 +65,24 @@ def plate_named(reading: Reading, name: str) -> RecordedRun:
     )
 
 
+def runs_named(reading: Reading, name: str) -> tuple[str, ...]:
+    """Return the run_ids of the recorded runs of a name, or the one run that has it as its run_id.
+
+    Raises
+    ------
+    StoreError
+        There is none.
+    """
+    found = tuple(run.run_id for run in current_runs(reading) if name in {run.name, run.run_id})
+    if not found:
+        raise StoreError(
+            what=f"There is no recorded run '{name}'.",
+            where="Plates, acquisitions and slides.",
+            remedy="Name it by its plate_id, its accession, or the run_id of the timepoint table.",
+        )
+    return found
+
+
 def stale_runs(reading: Reading, folder: LabFolder, definition: StudyDefinition) -> tuple[StaleRun, ...]:
     """Find the plates whose layout, analyte, kit lot or masks have changed since their results were made."""
     today = _Today(folder, definition, current_lots(reading), masks_by_run(reading))

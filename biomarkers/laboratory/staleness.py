@@ -1,4 +1,4 @@
-"""Which recorded runs were made from what no longer stands: a layout, a panel, a protocol, a declaration.
+"""Which recorded runs were made from what no longer stands: a layout, a panel, a declaration, the program.
 
 Knows what each kind of run depends on. Must not compute any of them anew.
 """
@@ -6,15 +6,16 @@ Knows what each kind of run depends on. Must not compute any of them anew.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 
 from biomarkers.errors import BiomarkersError
 from biomarkers.lab.folders import LabFolder
 from biomarkers.laboratory.plates import StaleRun
 from biomarkers.laboratory.plates import stale_runs as stale_plates
-from biomarkers.provenance import content_digest
+from biomarkers.provenance import content_digest, software_version
 from biomarkers.readers.panels import read_panel
-from biomarkers.readers.stain_protocols import packaged_protocol
+from biomarkers.readers.stain_protocols import protocol_named
 from biomarkers.results import Assay
 from biomarkers.store.database import Reading
 from biomarkers.store.results import current_runs
@@ -23,7 +24,23 @@ from biomarkers.study.definition import StudyDefinition
 
 def stale_runs(reading: Reading, folder: LabFolder, definition: StudyDefinition) -> tuple[StaleRun, ...]:
     """Find every run whose results would be made from something else today, each with what has changed."""
-    return (*stale_plates(reading, folder, definition), *_others(reading, folder, definition))
+    found: dict[str, StaleRun] = {}
+    for one in (
+        *stale_plates(reading, folder, definition),
+        *_others(reading, folder, definition),
+        *_of_other_versions(reading),
+    ):
+        before = found.get(one.run_id)
+        found[one.run_id] = one if before is None else replace(before, why=f"{before.why} {one.why}")
+    return tuple(found.values())
+
+
+def _of_other_versions(reading: Reading) -> Iterator[StaleRun]:
+    today = software_version()
+    for run in current_runs(reading):
+        if run.software != today:
+            why = f"The program is {today} now and was {run.software} then."
+            yield StaleRun(run_id=run.run_id, name=run.name, assay=run.assay.value, why=why)
 
 
 def _others(reading: Reading, folder: LabFolder, definition: StudyDefinition) -> Iterator[StaleRun]:
@@ -59,9 +76,10 @@ def _todays(folder: LabFolder, definition: StudyDefinition) -> Mapping[str, Call
             return ""  # it can no longer be read; `check` says why
 
     @cache
-    def protocol(name: str) -> str:
+    def protocol(code: str) -> str:
+        reference = definition.stain(code)
         try:
-            return content_digest(packaged_protocol(name).model_dump(mode="json"))
+            return "" if reference is None else protocol_named(reference.protocol, folder.stain_protocols).digest()
         except BiomarkersError:
             return ""
 

@@ -13,7 +13,7 @@ from sqlalchemy import insert, select
 
 from biomarkers.errors import StoreError
 from biomarkers.results import Run
-from biomarkers.store import audit
+from biomarkers.store import audit, timepoint_rows
 from biomarkers.store.analyses import write_analysis
 from biomarkers.store.current import is_current
 from biomarkers.store.database import Transaction
@@ -33,11 +33,14 @@ class Recorded:
         False where the run's current analysis was this one already, and nothing was written.
     superseded
         The analysis that this one replaced; empty where the run is new.
+    proposed
+        The run is signed, so that what came out waits for a person as a proposal, and nothing counts otherwise than before.
     """
 
     analysis_id: str
     changed: bool
     superseded: str
+    proposed: bool = False
 
 
 def record_analysis(
@@ -92,6 +95,7 @@ def record_analysis(
                 old_analysis_id=superseded, new_analysis_id=analysis_id, reason=reason, recorded_at=recorded_at
             )
         )
+    timepoint_rows.refresh_analyses(transaction, (analysis_id, superseded))
     audit.append(
         transaction,
         at=recorded_at,

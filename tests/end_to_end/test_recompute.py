@@ -8,6 +8,13 @@ import json
 import sqlite3
 from typing import TYPE_CHECKING
 
+import pytest
+
+from biomarkers.laboratory import open_lab
+from biomarkers.provenance import utc_now
+from biomarkers.store.results import current_runs
+from biomarkers.store.signatures import Meaning, sign, signed_digest
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -66,3 +73,34 @@ def test_an_excluded_result_leaves_the_table_and_its_reason_stays(ingested: Lab)
     (reason,) = connection.execute("SELECT reason FROM disposition").fetchone()
     connection.close()
     assert reason == "The tube had leaked."
+
+
+@pytest.mark.slow
+def test_a_reviewed_plate_keeps_its_results_until_a_person_accepts_what_a_changed_layout_makes_of_it(ingested: Lab) -> None:
+    layout = ingested.root / "plate_layouts" / "il6-96.csv"
+    with open_lab(ingested.root) as laboratory, laboratory.database.write() as transaction:
+        (run,) = [run for run in current_runs(transaction) if "IL6" in run.name]
+        sign(
+            transaction,
+            run_id=run.run_id,
+            meaning=Meaning.REVIEWED,
+            digest=signed_digest(transaction, run_id=run.run_id),
+            signed_by="maria",
+            full_name="Maria Reviewer",
+            signed_at=utc_now(),
+            reason="",
+        )
+    layout.write_text(layout.read_text().replace("2,2,2,2,2,2,2,2", "4,4,4,4,4,4,4,4"))
+    before = ingested.table("--measurand", "IL6")
+    assert json.loads(ingested.run("recompute", "--reason", "Specimens were diluted by 4.", "--json").stdout)["proposed"] == 1
+    assert ingested.table("--measurand", "IL6") == before
+    (waiting,) = json.loads(ingested.run("proposals list", "--json").stdout)["proposals"]
+    assert waiting["run_id"] == run.run_id
+    assert any(change["before"] != change["after"] for change in waiting["changes"])
+    ingested.run("proposals accept", str(waiting["id"]), "--reason", "The bench book says so.")
+    assert ingested.table("--measurand", "IL6") != before
+    ((_, why),) = supersessions(ingested.root)
+    assert "Specimens were diluted by 4." in why
+    assert "The bench book says so." in why
+    assert json.loads(ingested.run("proposals list", "--json").stdout)["proposals"] == []
+    assert "whole" in ingested.run("audit verify").stdout
