@@ -26,6 +26,7 @@ from biomarkers.provenance import utc_now
 from biomarkers.safekeeping import Backup as KeptBackup
 from biomarkers.safekeeping import backups, prove, read_manifest
 from biomarkers.store.copies import require_sound
+from biomarkers.store.timepoint_rows import count_differences
 
 CLOCK_SECONDS = 5.0
 """Difference between two clocks of a laboratory that is too much: entries of the audit trail carry the second."""
@@ -70,6 +71,7 @@ def _looks(laboratory: Laboratory, *, digests: bool) -> Iterator[Finding]:
     yield _audit(laboratory)
     yield _backup(laboratory)
     if digests:
+        yield _timepoints(laboratory)
         yield _digests(folder)
 
 
@@ -202,6 +204,20 @@ def _audit(laboratory: Laboratory) -> Finding:
             remedy="Keep the database as it is and compare it with the latest backup.",
         )
     return Finding(subject="audit", verdict=Verdict.OK, what=f"{verdict.entries} entries, whole")
+
+
+def _timepoints(laboratory: Laboratory) -> Finding:
+    """Compute every row of the timepoint table and compare it with the one kept."""
+    with laboratory.database.read() as reading:
+        differing = count_differences(reading)
+    if differing:
+        return Finding(
+            subject="timepoints",
+            verdict=Verdict.FAILED,
+            what=f"{differing} rows of the view 'timepoint' are not what was recorded",
+            remedy="Run 'biomarkers doctor --rebuild', and report it: the tables and the pages compute them and are right.",
+        )
+    return Finding(subject="timepoints", verdict=Verdict.OK, what="the view gives what was recorded, row by row")
 
 
 def backup_store(laboratory: Laboratory) -> Path:

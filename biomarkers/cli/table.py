@@ -13,6 +13,7 @@ import typer
 from biomarkers.cli.output import say
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import date
 
     import pandas as pd
@@ -96,6 +97,10 @@ def timepoints(
     chosen = _format(table_format, output, as_json=as_json)
     day = as_of.date() if as_of else None
     with open_lab(lab) as laboratory:
+        if not view and chosen in {TableFormat.CSV, TableFormat.PARQUET}:
+            pieces = laboratory.timepoint_batches(measurand=measurand, visit=visit, subject=subject, arm=arm, as_of=day)
+            _stream(pieces, chosen, output)
+            return
         table = _view(laboratory, view, measurand, visit, subject, arm=arm, day=day)
     _put(table, chosen, output, name=view.removeprefix("--") or "timepoints")
 
@@ -195,6 +200,23 @@ def _put(table: pd.DataFrame, chosen: TableFormat, output: Path | None, *, name:
     if chosen not in {TableFormat.TEXT, TableFormat.XLSX}:
         for note in notes:
             say(note)
+
+
+def _stream(pieces: Iterator[pd.DataFrame], chosen: TableFormat, output: Path | None) -> None:
+    """Write the table piece by piece; a file appears when it is whole."""
+    from biomarkers.reports.streams import stream_table
+
+    if output is None:
+        stream_table(pieces, chosen.value, sys.stdout.buffer)
+        return
+    draft = output.with_name(f".{output.name}.partial")
+    try:
+        with draft.open("wb") as target:
+            count = stream_table(pieces, chosen.value, target)
+        draft.replace(output)
+    finally:
+        draft.unlink(missing_ok=True)
+    say(f"{count} rows written to {output}.")
 
 
 def _from_ending(output: Path | None) -> TableFormat:

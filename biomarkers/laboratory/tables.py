@@ -6,7 +6,7 @@ Knows what is asked, as of when, and who may see arms. Must not compute an estim
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from datetime import date
 
 import pandas as pd
@@ -17,16 +17,20 @@ from biomarkers.laboratory.standing import HeldStanding, Standing
 from biomarkers.provenance import utc_now
 from biomarkers.results import Finding
 from biomarkers.store.database import Database
+from biomarkers.store.study_lists import current_shipments
+from biomarkers.store.timepoint_rows import read_batches
 from biomarkers.study.arms import ArmAssignments
 from biomarkers.study.definition import StudyDefinition
+from biomarkers.study.shipments import ShippedSpecimen
 from biomarkers.timepoints.alignment import TimepointColumns, TimepointRow, timepoint_columns
 from biomarkers.timepoints.attrition import attrition
 from biomarkers.timepoints.change_details import ChangeRow, change_rows
 from biomarkers.timepoints.completeness import CompletenessCell, completeness_matrix
 from biomarkers.timepoints.irregularities import impossible_dates
+from biomarkers.timepoints.receipts import receipt_findings, receipt_states
 from biomarkers.timepoints.significance import between_arms_test, refuse_between_arms, within_arm_tests
 from biomarkers.timepoints.summary import summarise
-from biomarkers.timepoints.table import timepoint_frame, wide_table
+from biomarkers.timepoints.table import timepoint_frame, timepoint_table, wide_table
 
 Names = str | Collection[str]
 
@@ -107,6 +111,36 @@ class TimepointTables(ABC):
             return wide_table(self._chosen(choice, as_of), assignments)
         return choice.of_frame(timepoint_frame(self.columns(as_of=as_of), assignments))
 
+    def timepoint_batches(
+        self,
+        *,
+        measurand: Names = (),
+        visit: Names = (),
+        subject: Names = (),
+        arm: bool = False,
+        as_of: date | None = None,
+        rows: int = 20_000,
+    ) -> Iterator[pd.DataFrame]:
+        """Return the timepoint table in pieces of about ``rows`` rows, in its order, for tables larger than the memory.
+
+        There is one piece at least, be it empty. A day before today is computed as a whole.
+        """
+        choice = Choice.of(measurand, visit, subject)
+        assignments = self._assignments(arm=arm)
+        today = utc_now().date()
+        if as_of is not None and as_of < today:
+            yield choice.of_frame(timepoint_frame(self.columns(as_of=as_of), assignments))
+            return
+        is_empty = True
+        with self.database.read() as reading:
+            for columns in read_batches(reading, as_of=as_of or today, subject_ids=choice.subjects, rows=rows):
+                piece = choice.of_frame(timepoint_frame(columns, assignments))
+                if len(piece):
+                    is_empty = False
+                    yield piece
+        if is_empty:
+            yield timepoint_table(())
+
     def changes(
         self,
         *,
@@ -173,11 +207,17 @@ class TimepointTables(ABC):
         """Return the completeness matrix cell by cell."""
         known = self.standing()
         due = () if known.aligned is None else known.aligned.due
-        return completeness_matrix(self.definition, self.rows(as_of=as_of), due)
+        states = receipt_states(known.roster, self._shipments(), as_of=_day(as_of))
+        return completeness_matrix(self.definition, self.rows(as_of=as_of), due, states)
 
     def irregularities(self, *, as_of: date | None = None) -> tuple[Finding, ...]:
-        """Return dates that contradict each other or lie after the date asked for."""
-        return impossible_dates(self.standing().roster, as_of=_day(as_of))
+        """Return dates that contradict each other or lie after the date asked for, and where shipments and receipts differ."""
+        roster, day = self.standing().roster, _day(as_of)
+        return (*impossible_dates(roster, as_of=day), *receipt_findings(roster, self._shipments(), as_of=day))
+
+    def _shipments(self) -> tuple[ShippedSpecimen, ...]:
+        with self.database.read() as reading:
+            return current_shipments(reading)
 
     def tests(
         self,

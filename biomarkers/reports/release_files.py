@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date
 
+from biomarkers.laboratory.decision_log import decisions_text
 from biomarkers.laboratory.face import Laboratory
 from biomarkers.laboratory.releases import Release, lock_release, require_new_name
 from biomarkers.provenance import utc_now
@@ -37,7 +38,7 @@ def make_release(laboratory: Laboratory, name: str, *, as_of: date | None = None
 
 
 def release_files(laboratory: Laboratory, *, as_of: date) -> Mapping[str, bytes]:
-    """Return contents by path; they depend on results, study and date alone."""
+    """Return contents by path; they depend on results, decisions, study and date alone."""
     table = laboratory.timepoints(as_of=as_of)
     files = {f"timepoints.{one}": write_table(table, one) for one in ("csv", "parquet")}
     for title, further in (
@@ -50,4 +51,5 @@ def release_files(laboratory: Laboratory, *, as_of: date) -> Mapping[str, bytes]
     for standard in (Standard.SDTM, Standard.ADAM):
         for path, content in export_files(laboratory, standard, as_of=as_of).items():
             files[f"{standard.value}/{path}"] = content
+    files["decisions.jsonl"] = decisions_text(laboratory).encode()
     return files

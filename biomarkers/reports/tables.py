@@ -155,7 +155,7 @@ def _shown(value: object) -> str:
 
 
 def _csv(table: pd.DataFrame) -> bytes:
-    return _guarded(table).to_csv(index=False, lineterminator="\n").encode()
+    return guarded(table).to_csv(index=False, lineterminator="\n").encode()
 
 
 def _json(table: pd.DataFrame) -> bytes:
@@ -211,7 +211,9 @@ def _xlsx(table: pd.DataFrame, name: str, explanations: Mapping[str, str], notes
     return buffer.getvalue()
 
 
-def _guarded(table: pd.DataFrame) -> pd.DataFrame:
+def guarded(table: pd.DataFrame) -> pd.DataFrame:
+    """Put an apostrophe before text that a spreadsheet program would take for a formula."""
+
     def guard(value: object) -> object:
         return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_BEGINNINGS) else value
 

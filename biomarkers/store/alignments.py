@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select
 
 from biomarkers.errors import StoreError
 from biomarkers.provenance import JsonValue, content_digest
 from biomarkers.results import Assay
-from biomarkers.store import audit
+from biomarkers.store import audit, timepoint_rows
 from biomarkers.store.database import Reading, Transaction
 from biomarkers.store.records import plain
 from biomarkers.store.schema import alignment, alignment_set, due_cell
@@ -79,6 +79,7 @@ def record(
     for table, rows in ((alignment, specimen_rows), (due_cell, due_rows)):
         if rows:
             transaction.connection.execute(insert(table), [{"set_id": key[0], **row} for row in rows])
+    timepoint_rows.refresh_subjects(transaction, _changed_subjects(transaction, int(key[0])))
     audit.append(
         transaction,
         at=recorded_at,
@@ -88,6 +89,18 @@ def record(
         detail={"specimens": len(specimen_rows), "due": len(due_rows)},
     )
     return True
+
+
+def _changed_subjects(transaction: Transaction, set_id: int) -> set[str]:
+    """Return of whom a set says other than the one before: those alone have other timepoints."""
+    changed: set[str] = set()
+    earlier = select(func.max(alignment_set.c.id)).where(alignment_set.c.id < set_id).scalar_subquery()
+    for table in (alignment, due_cell):
+        said = [column for column in table.columns if column is not table.c.set_id]
+        now, before = select(*said).where(table.c.set_id == set_id), select(*said).where(table.c.set_id == earlier)
+        for differing in (now.except_(before), before.except_(now)):
+            changed.update(transaction.connection.execute(select(differing.subquery().c.subject_id).distinct()).scalars())
+    return changed
 
 
 def current(reading: Reading) -> AlignmentSet | None:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, MetaData, event, text
 
-from biomarkers.store.schema import job, metadata
+from biomarkers.store.schema import job, metadata, timepoint_row
 
-APPEND_ONLY = tuple(sorted(name for name in metadata.tables if name != job.name))
-"""Tables whose rows, once written, refuse to be changed or removed: all but the work to be done."""
+APPEND_ONLY = tuple(sorted(name for name in metadata.tables if name not in {job.name, timepoint_row.name}))
+"""Tables whose rows, once written, refuse to be changed or removed: all but the work to be done, and what is kept of the
+timepoint table."""
 
 REFUSAL_FUNCTION = """
 CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS

@@ -14,7 +14,7 @@ from enum import StrEnum
 from sqlalchemy import func, insert, select
 
 from biomarkers.errors import StoreError
-from biomarkers.store import audit
+from biomarkers.store import audit, timepoint_rows
 from biomarkers.store.current import is_current
 from biomarkers.store.database import Reading, Transaction
 from biomarkers.store.schema import analysis, disposition, result, well_mask
@@ -67,6 +67,7 @@ def dispose(
             result_id=result_id, decision=decision.value, reason=reason, decided_by=decided_by, decided_at=decided_at
         )
     )
+    timepoint_rows.refresh_result(transaction, result_id)
     audit.append(
         transaction,
         at=decided_at,

@@ -11,6 +11,7 @@ from typing import TypeAlias
 from sqlalchemy import Table, insert, select
 
 from biomarkers.cytometry.analysis import AcquisitionAnalysis, PopulationRecord
+from biomarkers.cytometry.joint_analysis import JointAnalysis
 from biomarkers.elisa.records import (
     CalibratorRecord,
     ControlRecord,
@@ -21,7 +22,7 @@ from biomarkers.elisa.records import (
 )
 from biomarkers.ihc.analysis import ScoreRecord, SlideAnalysis
 from biomarkers.provenance import JsonValue
-from biomarkers.results import DerivedAnalysis, Parent, Remark, Run
+from biomarkers.results import Assay, DerivedAnalysis, Parent, Remark, Run
 from biomarkers.store.database import Reading, Transaction
 from biomarkers.store.records import record_of, row_of
 from biomarkers.store.schema import (
@@ -46,6 +47,7 @@ PARTS: Mapping[type[Analysis], tuple[str, ...]] = {
     AcquisitionAnalysis: ("run", "panel", "events", "populations"),
     SlideAnalysis: ("run", "stain", "pixel_size_um", "stain_vectors", "white_point", "scores"),
     DerivedAnalysis: ("step", "run", "parents", "remarks"),
+    JointAnalysis: ("step", "run", "parents", "remarks", "panel", "events", "populations"),
 }
 """Fields of each analysis that have tables of their own; what is added to them later is kept with the analysis as JSON."""
 
@@ -60,13 +62,10 @@ def write(transaction: Transaction, *, analysis_id: str, given: Analysis) -> Non
     if isinstance(given, PlateAnalysis):
         _write_plate(transaction, analysis_id, given)
     elif isinstance(given, AcquisitionAnalysis):
-        head = {"analysis_id": analysis_id, "panel": given.panel, "events": given.events}
-        transaction.connection.execute(insert(acquisition).values(head))
-        rows = [
-            {"analysis_id": analysis_id, "ordinal": ordinal, **row_of(record, population)}
-            for ordinal, record in enumerate(given.populations)
-        ]
-        _insert(transaction, population, rows)
+        _write_acquisition(transaction, analysis_id, given)
+    elif isinstance(given, JointAnalysis):
+        _write_acquisition(transaction, analysis_id, given)
+        _write_derived(transaction, analysis_id, given)
     elif isinstance(given, DerivedAnalysis):
         _write_derived(transaction, analysis_id, given)
     else:
@@ -82,14 +81,14 @@ def write(transaction: Transaction, *, analysis_id: str, given: Analysis) -> Non
 def read(reading: Reading, *, analysis_id: str, run: Run, step: str, more: Mapping[str, object]) -> Analysis:
     """Put an analysis together again from its run and its evidence; ``step`` is empty for what an instrument measured."""
     if step:
-        return _read_derived(reading, analysis_id, run, step)
+        return _read_derived(reading, analysis_id, run, step, more)
     slides = _rows(reading, slide, analysis_id)
     if slides:
         scores = tuple(record_of(ScoreRecord, row) for row in _rows(reading, score, analysis_id))
         return record_of(SlideAnalysis, {**slides[0], **more}, run=run, scores=scores)
     acquisitions = _rows(reading, acquisition, analysis_id)
     if acquisitions:
-        populations = tuple(record_of(PopulationRecord, row) for row in _rows(reading, population, analysis_id))
+        populations = _populations(reading, analysis_id)
         return record_of(AcquisitionAnalysis, {**acquisitions[0], **more}, run=run, populations=populations)
     wells = tuple(record_of(WellRecord, row) for row in _rows(reading, well, analysis_id))
     levels = _rows(reading, calibrator, analysis_id)
@@ -106,6 +105,16 @@ def read(reading: Reading, *, analysis_id: str, run: Run, step: str, more: Mappi
     verdicts = tuple(record_of(PlateVerdict, row) for row in _rows(reading, verdict, analysis_id))
     controls = tuple(record_of(ControlRecord, row) for row in _rows(reading, control, analysis_id))
     return record_of(PlateAnalysis, more, run=run, wells=wells, curves=curves, verdicts=verdicts, controls=controls)
+
+
+def _write_acquisition(transaction: Transaction, analysis_id: str, given: AcquisitionAnalysis | JointAnalysis) -> None:
+    head = {"analysis_id": analysis_id, "panel": given.panel, "events": given.events}
+    transaction.connection.execute(insert(acquisition).values(head))
+    rows = [
+        {"analysis_id": analysis_id, "ordinal": ordinal, **row_of(record, population)}
+        for ordinal, record in enumerate(given.populations)
+    ]
+    _insert(transaction, population, rows)
 
 
 def _write_plate(transaction: Transaction, analysis_id: str, given: PlateAnalysis) -> None:
@@ -162,7 +171,20 @@ def _write_derived(transaction: Transaction, analysis_id: str, given: DerivedAna
     _insert(transaction, remark, remarks)
 
 
-def _read_derived(reading: Reading, analysis_id: str, run: Run, step: str) -> DerivedAnalysis:
+def _populations(reading: Reading, analysis_id: str) -> tuple[PopulationRecord, ...]:
+    return tuple(record_of(PopulationRecord, row) for row in _rows(reading, population, analysis_id))
+
+
+def _read_derived(reading: Reading, analysis_id: str, run: Run, step: str, more: Mapping[str, object]) -> DerivedAnalysis:
+    derived = _read_results_of_others(reading, analysis_id, run, step)
+    acquisitions = _rows(reading, acquisition, analysis_id) if run.assay is Assay.CYTOMETRY else []
+    if not acquisitions:
+        return derived
+    row = {**acquisitions[0], **more, "step": step, "parents": derived.parents, "remarks": derived.remarks}
+    return record_of(JointAnalysis, row, run=run, populations=_populations(reading, analysis_id))
+
+
+def _read_results_of_others(reading: Reading, analysis_id: str, run: Run, step: str) -> DerivedAnalysis:
     remarks = zip(_rows(reading, remark, analysis_id), run.findings, strict=True)
     return DerivedAnalysis(
         step=step,

@@ -60,7 +60,8 @@ class Job:
     attempts
         How often it was claimed; a file that kills its process keeps its count.
     acknowledged_at, settled_name
-        When the dropped file was moved out of the inbox, and to which name below ``done`` or ``quarantine``.
+        When the dropped file was moved out of the inbox, and to which name below ``done`` or ``quarantine``; or
+        :data:`LEFT_IN_PLACE`.
     """
 
     id: int
@@ -100,6 +101,10 @@ class Reason:
 
 
 NO_REASON = Reason()
+
+
+LEFT_IN_PLACE = "."
+"""In place of a name below ``done`` or ``quarantine``: the file could not be moved, and stays where it was dropped."""
 
 
 def drop_identity(*, assay: str, name: str, size: int, mtime_ns: int) -> str:
@@ -345,6 +350,20 @@ def in_state(reading: Reading, *, state: JobState) -> tuple[Job, ...]:
     """Return the drops in one state in the order of arrival."""
     query = select(job).where(job.c.state == state.value).order_by(job.c.id)
     return tuple(_job(row) for row in reading.connection.execute(query))
+
+
+def left_in_place(reading: Reading) -> frozenset[str]:
+    """Return the drops, by ``drop_id``, that are done with and lie where they were, as on a share that may only be read."""
+    query = select(job.c.drop_id).where(job.c.settled_name == LEFT_IN_PLACE, job.c.acknowledged_at.is_not(None))
+    return frozenset(reading.connection.execute(query).scalars())
+
+
+def is_left_in_place(reading: Reading, *, drop_id: str) -> bool:
+    """Whether a drop is done with and lies where it was."""
+    query = select(job.c.id).where(
+        job.c.drop_id == drop_id, job.c.settled_name == LEFT_IN_PLACE, job.c.acknowledged_at.is_not(None)
+    )
+    return reading.connection.execute(query).first() is not None
 
 
 def unacknowledged(reading: Reading) -> tuple[Job, ...]:

@@ -112,6 +112,27 @@ def decisions_about(reading: Reading, *, result_ids: Collection[str]) -> tuple[D
     )
 
 
+def last_decisions_by_run(reading: Reading, *, assay: str) -> dict[str, DecisionTaken]:
+    """Return, by run of an assay, the last decision about any current result of it; runs nobody decided about are absent."""
+    query = (
+        select(disposition, result.c.run_id)
+        .join(result, result.c.result_id == disposition.c.result_id)
+        .join(analysis, analysis.c.analysis_id == result.c.analysis_id)
+        .where(is_current(), analysis.c.step == "", analysis.c.assay == assay)
+        .order_by(disposition.c.id)
+    )
+    return {
+        row.run_id: DecisionTaken(
+            result_id=row.result_id,
+            decision=row.decision,
+            reason=row.reason,
+            decided_by=row.decided_by,
+            decided_at=row.decided_at,
+        )
+        for row in reading.connection.execute(query)
+    }
+
+
 def current_analysis(reading: Reading, *, run_id: str) -> AnalysisEntry | None:
     """Return the analysis of a run that counts, measured or derived; None where there is no such run."""
     found = _entries(reading, run_id=run_id)
@@ -138,7 +159,10 @@ def current_verdicts(reading: Reading) -> tuple[VerdictEntry, ...]:
 
 
 def table_state(reading: Reading) -> tuple[int, ...]:
-    """Return numbers that change whenever the timepoint table may have changed, and at nothing else that is recorded."""
+    """Return numbers that change whenever the timepoint table may have changed, and at nothing else that is recorded.
+
+    The last one is that of the specimens' places and what is due.
+    """
     last = (
         select(func.coalesce(func.max(column), 0)).scalar_subquery()
         for column in (analysis.c.id, disposition.c.id, alignment_set.c.id)

@@ -72,6 +72,7 @@ class RecordedRun:
     ordinal: int
     recorded_at: datetime
     inputs: tuple[Input, ...]
+    software: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -341,6 +342,7 @@ def _run(row: Row[tuple[object, ...]], provenance: Provenance) -> RecordedRun:
         instrument_sha256=row.instrument_sha256,
         sources=provenance.sources,
         inputs=provenance.inputs,
+        software=provenance.software,
         finding_codes=row.finding_codes,
         ordinal=row.first,
         recorded_at=row.recorded_at,

@@ -71,6 +71,7 @@ def sign(
     full_name: str,
     signed_at: datetime,
     reason: str,
+    two_persons: bool = False,
 ) -> Signature:
     """Sign a run's results.
 
@@ -78,11 +79,14 @@ def sign(
     ----------
     digest
         Of what the person has looked at, from :func:`signed_digest`.
+    two_persons
+        Whether the study asks that nobody releases what only they themselves have reviewed.
 
     Raises
     ------
     StoreError
-        The run is not there, has changed since it was looked at, or is released without a standing review.
+        The run is not there, has changed since it was looked at, or is released without a standing review, or by the only
+        person who reviewed it where the study asks for two.
     """
     transaction.serialise()
     content = _content(transaction, [run_id])[run_id]
@@ -99,6 +103,13 @@ def sign(
             what="Only reviewed results that have not changed since can be released.",
             where=f"Run '{run_id}'.",
             remedy="Let a reviewer sign them first.",
+        )
+    signed = signatures(transaction, run_ids=[run_id]).get(run_id, ())
+    if meaning is Meaning.RELEASED and two_persons and reviewed_alone_by(signed) == signed_by:
+        raise StoreError(
+            what="The study asks for two persons: nobody releases results that only they themselves have reviewed.",
+            where=f"Run '{run_id}'.",
+            remedy="Let another reviewer release it, or review it too.",
         )
     analysis_id = str(content["analysis_id"])
     key = transaction.connection.execute(
@@ -177,6 +188,12 @@ def standing(signed: Collection[Signature]) -> Standing:
     if Meaning.REVIEWED in meanings:
         return Standing.REVIEWED
     return Standing.CHANGED if signed else Standing.PRELIMINARY
+
+
+def reviewed_alone_by(signed: Collection[Signature]) -> str:
+    """Name the one person whose review stands under a run; empty where nobody's does, or several persons' do."""
+    reviewers = {one.signed_by for one in signed if one.holds and one.meaning is Meaning.REVIEWED}
+    return next(iter(reviewers)) if len(reviewers) == 1 else ""
 
 
 def _content(reading: Reading, run_ids: Collection[str]) -> dict[str, dict[str, JsonValue] | None]:

@@ -19,13 +19,23 @@ from biomarkers.errors import StoreError
 from biomarkers.store import audit
 from biomarkers.store.database import Reading, Transaction
 from biomarkers.store.lot_entries import LotEntry, lot_entries, lots_of
-from biomarkers.store.schema import actual_visit, blood_count, lot_entry, pathology_reading, specimen, study_list, subject
+from biomarkers.store.schema import (
+    actual_visit,
+    blood_count,
+    lot_entry,
+    pathology_reading,
+    shipped_specimen,
+    specimen,
+    study_list,
+    subject,
+)
 from biomarkers.study.cellular import HaematologyCount
 from biomarkers.study.declaration import Material
 from biomarkers.study.pathology import PathologyReading
 from biomarkers.study.roster import ActualVisit, Roster, Specimen, Subject
+from biomarkers.study.shipments import ShippedSpecimen
 
-Entry: TypeAlias = Subject | Specimen | ActualVisit | LotEntry | HaematologyCount | PathologyReading
+Entry: TypeAlias = Subject | Specimen | ActualVisit | LotEntry | HaematologyCount | PathologyReading | ShippedSpecimen
 
 
 class ListKind(StrEnum):
@@ -37,6 +47,7 @@ class ListKind(StrEnum):
     LOTS = "lots"
     HAEMATOLOGY = "haematology"
     PATHOLOGY = "pathology"
+    SHIPMENTS = "shipments"
 
 
 def record_roster(
@@ -153,6 +164,27 @@ def current_pathology(reading: Reading) -> tuple[PathologyReading, ...]:
             necrosis_percent=row.necrosis_percent,
             reader=row.reader,
         )
+        for row in rows
+    )
+
+
+def record_shipments(
+    transaction: Transaction,
+    *,
+    shipped: Iterable[ShippedSpecimen],
+    sha256: str,
+    recorded_at: datetime,
+    actor: str = audit.PROGRAM,
+) -> bool:
+    """Record the list of all shipments; return False where the current one came from these bytes already."""
+    return _record(transaction, ListKind.SHIPMENTS, shipped_specimen, tuple(shipped), sha256, recorded_at, actor)
+
+
+def current_shipments(reading: Reading) -> tuple[ShippedSpecimen, ...]:
+    """Return what sites sent by the newest list; nothing where no list was recorded yet."""
+    rows = sorted(_rows(reading, ListKind.SHIPMENTS, shipped_specimen), key=lambda row: int(row.ordinal))
+    return tuple(
+        ShippedSpecimen(accession_id=row.accession_id, shipped_on=row.shipped_on, box=row.box, position=row.position)
         for row in rows
     )
 

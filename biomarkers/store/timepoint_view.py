@@ -1,19 +1,15 @@
-"""The timepoint table as SQL: the view ``timepoint``, and the same question for any date.
+"""The timepoint table as SQL: computed for any date, and the view ``timepoint`` over the rows kept of it.
 
-Knows the tables of the store and the rules of ``biomarkers.timepoints``, whose rows it gives bit for bit. Must not know an arm.
-Change both together; the tests hold one against the other on both engines.
+Knows the columns people see. Must not know how a row is computed (``timepoint_computed``), when rows are kept
+(``timepoint_rows``), nor an arm.
 """
 
 from __future__ import annotations
 
 from string import Template
-from typing import Literal, TypeAlias
 
-from biomarkers.study.definition import BASELINE_VISIT
+from biomarkers.store.timepoint_computed import AS_OF, BYTE_ORDER, Dialect, computed_rows
 from biomarkers.timepoints.alignment import Status
-from biomarkers.timepoints.change import MATRIX_CHANGED, UNIT_CHANGED
-
-Dialect: TypeAlias = Literal["sqlite", "postgresql"]
 
 VIEW_NAME = "timepoint"
 
@@ -23,212 +19,10 @@ _TODAY: dict[Dialect, str] = {
 }
 """Today in UTC, as the Python side has it."""
 
-_AS_OF = "CAST(:as_of AS TEXT)"
-
-_BYTE_ORDER: dict[Dialect, str] = {"sqlite": "", "postgresql": ' COLLATE "C"'}
-"""SQLite compares text by its bytes, as Python does; PostgreSQL must be told, or the server's language decides."""
-
 _TRUTH: dict[Dialect, str] = {"sqlite": "in_window", "postgresql": "CAST(in_window AS BOOLEAN)"}
 """SQLite has no truth values: there ``in_window`` is 0 or 1."""
 
-_POSITION: dict[Dialect, str] = {"sqlite": "instr", "postgresql": "strpos"}
-
-_MERGED_CODES: dict[Dialect, str] = {
-    # A running concatenation over a window has a defined order in SQLite, which a plain group_concat has not.
-    "sqlite": """(
-        SELECT group_concat(code, ';') OVER (ORDER BY code)
-        FROM (
-            SELECT DISTINCT value AS code
-            FROM json_each('["' || replace($codes, ';', '","') || '"]')
-            WHERE value <> ''
-        ) AS split
-        ORDER BY code DESC
-        LIMIT 1
-    )""",
-    "postgresql": """(
-        SELECT string_agg(code, ';' ORDER BY code COLLATE "C")
-        FROM (SELECT DISTINCT unnest(string_to_array($codes, ';')) AS code) AS split
-        WHERE code <> ''
-    )""",
-}
-
-_JOINED_REMARKS: dict[Dialect, str] = {
-    "sqlite": "group_concat(';' || remark.code, '')",
-    "postgresql": "string_agg(';' || remark.code, '')",
-}
-"""Their order does not matter: codes are sorted when they are merged."""
-
-_LATEST_SET = "(SELECT max(id) FROM alignment_set)"
-
-_IS_SHOWN = Template("""specimen.set_id = $latest_set
-      AND specimen.chosen = 1
-      AND specimen.visit IS NOT NULL
-      AND specimen.collected_on <= $as_of
-      AND NOT EXISTS (
-          SELECT 1 FROM due_cell AS withdrawn
-          WHERE withdrawn.set_id = specimen.set_id
-            AND withdrawn.subject_id = specimen.subject_id
-            AND withdrawn.hidden = 1
-      )""")
-"""Which specimens the table knows: chosen ones, collected by then, of subjects who have not withdrawn their consent."""
-
-# CROSS JOIN keeps SQLite from reordering: specimens are few and lead by an index to cells and results. PostgreSQL plans freely.
-_QUERY = Template("""
-WITH
-entry AS (
-    SELECT
-        cell.subject_id, cell.visit, cell.visit_number, '' AS unplanned_specimen, cell.measurand, cell.assay,
-        cell.window_last, cell.not_expected_from, CAST(cell.hidden AS INTEGER) AS is_hidden,
-        CAST(NULL AS TEXT) AS accession_id, CAST(NULL AS TEXT) AS material, CAST(NULL AS TEXT) AS collected_on,
-        CAST(NULL AS INTEGER) AS study_day, CAST(NULL AS INTEGER) AS days_from_target, CAST(NULL AS INTEGER) AS in_window,
-        '' AS specimen_codes,
-        CAST(NULL AS TEXT) AS result_id, 0 AS evaluable, CAST(NULL AS DOUBLE PRECISION) AS value,
-        CAST(NULL AS TEXT) AS comparator, cell.unit, CAST(NULL AS DOUBLE PRECISION) AS lower,
-        CAST(NULL AS DOUBLE PRECISION) AS upper, CAST(NULL AS TEXT) AS denominator, CAST(NULL AS INTEGER) AS n_replicates,
-        CAST(NULL AS TEXT) AS run_id, CAST(NULL AS TEXT) AS source_sha256, '' AS result_codes,
-        $standing_due AS standing, 0 AS run_order
-    FROM due_cell AS cell
-    WHERE cell.set_id = $latest_set
-    UNION ALL
-    SELECT
-        cell.subject_id, cell.visit, cell.visit_number, '', cell.measurand, cell.assay,
-        NULL, NULL, 0,
-        specimen.accession_id, specimen.material, specimen.collected_on,
-        specimen.study_day, specimen.days_from_target, CAST(specimen.in_window AS INTEGER),
-        specimen.finding_codes,
-        NULL, 0, NULL, NULL, cell.unit, NULL, NULL, NULL, NULL, NULL, NULL, '',
-        $standing_received, 0
-    FROM alignment AS specimen
-    CROSS JOIN due_cell AS cell
-    WHERE $is_shown
-      AND cell.set_id = $latest_set
-      AND cell.subject_id = specimen.subject_id
-      AND cell.visit = specimen.visit
-      AND $position(';' || cell.materials || ';', ';' || specimen.material || ';') > 0
-    UNION ALL
-    SELECT
-        specimen.subject_id, specimen.visit, specimen.visit_number,
-        CASE WHEN specimen.visit_number IS NULL THEN specimen.collected_on || ' ' || specimen.accession_id ELSE '' END,
-        result.measurand, result.assay,
-        NULL, NULL, 0,
-        specimen.accession_id, specimen.material, specimen.collected_on,
-        specimen.study_day, specimen.days_from_target, CAST(specimen.in_window AS INTEGER),
-        specimen.finding_codes,
-        result.result_id, CAST(result.evaluable AS INTEGER),
-        CASE WHEN CAST(result.evaluable AS INTEGER) = 1 THEN result.value END,
-        CASE WHEN CAST(result.evaluable AS INTEGER) = 1 THEN result.comparator END,
-        result.unit,
-        CASE WHEN CAST(result.evaluable AS INTEGER) = 1 THEN result.lower END,
-        CASE WHEN CAST(result.evaluable AS INTEGER) = 1 THEN result.upper END,
-        result.denominator, result.n_replicates, result.run_id, analysis.source_sha256s,
-        result.finding_codes || COALESCE((
-            SELECT $joined_remarks
-            FROM remark
-            WHERE remark.run_id = result.run_id
-              AND remark.accession_id IN ('', result.accession_id)
-              AND remark.measurand IN ('', result.measurand)
-              AND NOT EXISTS (SELECT 1 FROM supersession WHERE supersession.old_analysis_id = remark.analysis_id)
-        ), ''),
-        CASE WHEN decided.decision = 'reportable' THEN $standing_declared ELSE $standing_measured END,
-        COALESCE((
-            SELECT min(source_first.id)
-            FROM derived_from
-            JOIN result AS source
-              ON source.analysis_id = derived_from.source_analysis_id AND source.result_id = derived_from.source_result_id
-            JOIN analysis AS source_first ON source_first.run_id = source.run_id
-            WHERE derived_from.analysis_id = result.analysis_id
-              AND CAST(derived_from.replaces AS INTEGER) = 1
-              AND source.accession_id = result.accession_id
-              AND source.measurand = result.measurand
-        ), (SELECT min(first.id) FROM analysis AS first WHERE first.run_id = result.run_id))
-    FROM alignment AS specimen
-    CROSS JOIN result
-    CROSS JOIN analysis
-    LEFT JOIN (
-        SELECT disposition.result_id, disposition.decision
-        FROM disposition
-        WHERE disposition.id = (SELECT max(later.id) FROM disposition AS later WHERE later.result_id = disposition.result_id)
-    ) AS decided ON decided.result_id = result.result_id
-    WHERE $is_shown
-      AND result.accession_id = specimen.accession_id
-      AND analysis.analysis_id = result.analysis_id
-      AND NOT EXISTS (SELECT 1 FROM supersession WHERE supersession.old_analysis_id = analysis.analysis_id)
-      AND NOT EXISTS (
-          SELECT 1 FROM derived_from AS taken
-          WHERE taken.source_result_id = result.result_id
-            AND CAST(taken.replaces AS INTEGER) = 1
-            AND NOT EXISTS (SELECT 1 FROM supersession WHERE supersession.old_analysis_id = taken.analysis_id)
-      )
-      AND COALESCE(decided.decision, '') NOT IN ('repeated', 'excluded')
-),
-ranked AS (
-    SELECT
-        entry.*,
-        row_number() OVER (
-            PARTITION BY entry.subject_id, entry.visit, entry.unplanned_specimen, entry.measurand
-            ORDER BY
-                entry.standing, entry.evaluable DESC, entry.run_order, entry.result_id$byte_order,
-                entry.accession_id$byte_order
-        ) AS place
-    FROM entry
-),
-judged AS (
-    SELECT
-        ranked.*,
-        CASE
-            WHEN result_id IS NOT NULL AND evaluable = 0 THEN '$not_evaluable'
-            WHEN result_id IS NOT NULL AND comparator = '<' THEN '$below_range'
-            WHEN result_id IS NOT NULL AND comparator = '>' THEN '$above_range'
-            WHEN result_id IS NOT NULL THEN '$measured'
-            WHEN is_hidden = 1 THEN '$not_expected'
-            WHEN accession_id IS NOT NULL THEN '$pending'
-            WHEN not_expected_from <= $as_of THEN '$not_expected'
-            WHEN window_last IS NULL OR $as_of <= window_last THEN '$not_yet_due'
-            ELSE '$missing'
-        END AS status
-    FROM ranked
-    WHERE place = 1
-),
-with_baseline AS (
-    SELECT
-        judged.*,
-        max(CASE WHEN visit = '$baseline' THEN value END) OVER course AS baseline_value,
-        max(CASE WHEN visit = '$baseline' AND value IS NOT NULL THEN comparator END) OVER course AS baseline_comparator,
-        max(CASE WHEN visit = '$baseline' AND value IS NOT NULL THEN unit END) OVER course AS baseline_unit,
-        max(CASE WHEN visit = '$baseline' AND value IS NOT NULL THEN material END) OVER course AS baseline_material,
-        max(CASE WHEN visit = '$baseline' AND value IS NOT NULL THEN collected_on END) OVER course AS baseline_collected_on,
-        max(CASE WHEN visit = '$baseline' AND value IS NOT NULL THEN run_id END) OVER course AS run_of_baseline
-    FROM judged
-    WINDOW course AS (PARTITION BY subject_id, measurand)
-),
-met AS (
-    SELECT
-        with_baseline.*,
-        CASE
-            WHEN value IS NOT NULL AND visit <> '$baseline' AND baseline_collected_on <= collected_on THEN 1 ELSE 0
-        END AS has_baseline
-    FROM with_baseline
-),
-compared AS (
-    SELECT
-        met.*,
-        CASE WHEN has_baseline = 1 AND material = baseline_material AND unit = baseline_unit THEN 1 ELSE 0 END AS comparable,
-        CASE WHEN has_baseline = 1 AND material <> baseline_material THEN '$matrix_changed' ELSE '' END AS matrix_code,
-        CASE WHEN has_baseline = 1 AND unit <> baseline_unit THEN '$unit_changed' ELSE '' END AS unit_code
-    FROM met
-),
-told AS (
-    SELECT
-        compared.*,
-        specimen_codes || ';' || result_codes || ';' || matrix_code || ';' || unit_code AS codes,
-        CASE WHEN comparable = 1 AND comparator = '' AND baseline_comparator = '' THEN 1 ELSE 0 END AS exact,
-        CASE WHEN comparable = 1 AND (comparator <> '' OR baseline_comparator <> '') THEN 1 ELSE 0 END AS bounded,
-        CASE WHEN comparator = '<' THEN CAST(0 AS DOUBLE PRECISION) ELSE value END AS possible_least,
-        CASE WHEN comparator <> '>' THEN value END AS possible_greatest,
-        CASE WHEN baseline_comparator = '<' THEN CAST(0 AS DOUBLE PRECISION) ELSE baseline_value END AS baseline_least,
-        CASE WHEN baseline_comparator <> '>' THEN baseline_value END AS baseline_greatest
-    FROM compared
-)
+_TABLE = Template("""
 SELECT
     (SELECT name FROM definition WHERE kind = 'study' ORDER BY id DESC LIMIT 1) AS study_id,
     subject_id,
@@ -239,53 +33,80 @@ SELECT
     $in_window AS in_window,
     assay,
     measurand,
-    status,
+    CASE
+        WHEN lasting_status <> '' THEN lasting_status
+        WHEN not_expected_from <= $as_of THEN '$not_expected'
+        WHEN window_last IS NULL OR $as_of <= window_last THEN '$not_yet_due'
+        ELSE '$missing'
+    END AS status,
     value,
     comparator,
-    CASE
-        WHEN unit <> '' THEN unit
-        ELSE (
-            SELECT cell.unit
-            FROM due_cell AS cell
-            WHERE cell.set_id = $latest_set
-              AND cell.subject_id = told.subject_id
-              AND cell.visit = told.visit
-              AND cell.measurand = told.measurand
-        )
-    END AS unit,
+    unit,
     lower,
     upper,
     denominator,
-    CASE WHEN comparable = 1 AND baseline_comparator = '' THEN baseline_value END AS baseline,
-    CASE WHEN exact = 1 THEN value - baseline_value END AS change,
-    CASE
-        WHEN exact = 1 AND baseline_value > 0
-        THEN CAST(100 AS DOUBLE PRECISION) * (value - baseline_value) / baseline_value
-    END AS percent_change,
-    CASE WHEN bounded = 1 THEN possible_least - baseline_greatest END AS change_bound_lower,
-    CASE WHEN bounded = 1 THEN possible_greatest - baseline_least END AS change_bound_upper,
+    baseline,
+    change,
+    percent_change,
+    change_bound_lower,
+    change_bound_upper,
     n_replicates,
-    CASE WHEN codes = ';;;' THEN '' ELSE $merged_codes END AS findings,
+    findings,
     accession_id,
     run_id,
-    CASE WHEN comparable = 1 THEN run_of_baseline END AS baseline_run_id,
+    baseline_run_id,
     result_id,
     source_sha256
-FROM told
-ORDER BY
+FROM $rows
+""")
+"""The columns people see, of rows computed or kept. What an empty cell means depends on the day, and is said here alone."""
+
+_IN_ORDER = Template("""ORDER BY
     subject_id$byte_order, visit_number NULLS LAST, visit$byte_order, unplanned_specimen$byte_order,
     assay$byte_order, measurand$byte_order
 """)
 
 
-def timepoint_query(dialect: Dialect) -> str:
-    """Return the SELECT that gives the timepoint table as of the day bound to ``:as_of`` (ISO 8601 text)."""
-    return _select(dialect, _AS_OF)
+def timepoint_query(dialect: Dialect, *, as_of: str = AS_OF) -> str:
+    """Return the SELECT that computes the timepoint table, in its order.
+
+    Parameters
+    ----------
+    as_of
+        The day as an SQL expression; by default the one bound to ``:as_of`` as ISO 8601 text.
+    """
+    table = _TABLE.substitute(_words(dialect), as_of=as_of, rows=f"({computed_rows(dialect, as_of=as_of)}) AS computed")
+    return table + in_order(dialect)
+
+
+def kept_rows(dialect: Dialect, *, as_of: str) -> str:
+    """Return the SELECT that gives the timepoint table from the rows kept, as of a day given as an SQL expression.
+
+    The day must not lie before the one on which the rows were kept: specimens collected since are shown. More conditions may
+    follow it, and :func:`in_order`.
+    """
+    return (
+        _TABLE.substitute(_words(dialect), as_of=as_of, rows="timepoint_row")
+        + f"WHERE shown_from <= {as_of} AND {as_of} < shown_until"
+    )
+
+
+def in_order(dialect: Dialect) -> str:
+    """Return the clause that puts computed or kept rows in the order of the table."""
+    return _IN_ORDER.substitute(byte_order=BYTE_ORDER[dialect])
+
+
+def today(dialect: Dialect) -> str:
+    """Return the SQL expression for the current day in UTC."""
+    return _TODAY[dialect]
 
 
 def create_view_sql(dialect: Dialect) -> str:
-    """Return the statement that makes the view ``timepoint``, which holds for the current day in UTC."""
-    return f"CREATE VIEW {VIEW_NAME} AS {_select(dialect, _TODAY[dialect])}"
+    """Return the statement that makes the view ``timepoint``, which holds for the current day in UTC.
+
+    It has no order of its own, which grouping it would pay for.
+    """
+    return f"CREATE VIEW {VIEW_NAME} AS {kept_rows(dialect, as_of=_TODAY[dialect])}"
 
 
 def drop_view_sql() -> str:
@@ -293,24 +114,5 @@ def drop_view_sql() -> str:
     return f"DROP VIEW IF EXISTS {VIEW_NAME}"
 
 
-def _select(dialect: Dialect, as_of: str) -> str:
-    words = {status.name.lower(): status.value for status in Status}
-    return _QUERY.substitute(
-        words,
-        as_of=as_of,
-        latest_set=_LATEST_SET,
-        is_shown=_IS_SHOWN.substitute(latest_set=_LATEST_SET, as_of=as_of),
-        # What stands highest is shown: a result somebody declared reportable, any result, a specimen, the bare expectation.
-        standing_declared=0,
-        standing_measured=1,
-        standing_received=2,
-        standing_due=3,
-        byte_order=_BYTE_ORDER[dialect],
-        position=_POSITION[dialect],
-        in_window=_TRUTH[dialect],
-        joined_remarks=_JOINED_REMARKS[dialect],
-        merged_codes=Template(_MERGED_CODES[dialect]).substitute(codes="told.codes"),
-        baseline=BASELINE_VISIT,
-        matrix_changed=MATRIX_CHANGED,
-        unit_changed=UNIT_CHANGED,
-    )
+def _words(dialect: Dialect) -> dict[str, str]:
+    return {**{status.name.lower(): status.value for status in Status}, "in_window": _TRUTH[dialect]}

@@ -39,6 +39,14 @@ class CredentialKind(StrEnum):
     TOKEN = "token"  # noqa: S105  - a kind, no secret
 
 
+class Scope(StrEnum):
+    """How much of its owner's rights a credential has: all, those to see, or those to drop files and see their fate."""
+
+    ALL = "all"
+    READ = "read"
+    DROP = "drop"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
     """A person as known now; the printed form shows no hash."""
@@ -62,6 +70,7 @@ class Credential:
     kind: CredentialKind
     name: str
     label: str
+    scope: Scope
     began_at: datetime
     ends_at: datetime
 
@@ -151,11 +160,18 @@ def begin_credential(
     label: str,
     began_at: datetime,
     ends_at: datetime,
+    scope: Scope = Scope.ALL,
 ) -> None:
-    """Let somebody in by a secret of this digest until it ends."""
+    """Let somebody in by a secret of this digest until it ends, with all of their rights or some."""
     transaction.connection.execute(
         insert(credential).values(
-            token_digest=token_digest, kind=kind.value, name=name, label=label, began_at=began_at, ends_at=ends_at
+            token_digest=token_digest,
+            kind=kind.value,
+            name=name,
+            label=label,
+            scope=scope.value,
+            began_at=began_at,
+            ends_at=ends_at,
         )
     )
     audit.append(
@@ -164,7 +180,7 @@ def begin_credential(
         actor=name,
         action=f"{kind.value}.began",
         entity=name,
-        detail={"label": label, "credential": token_digest[:12], "ends_at": ends_at.isoformat()},
+        detail={"label": label, "credential": token_digest[:12], "ends_at": ends_at.isoformat(), "scope": scope.value},
     )
 
 
@@ -232,6 +248,7 @@ def _credential(row: Row[tuple[object, ...]]) -> Credential:
         kind=CredentialKind(row.kind),
         name=row.name,
         label=row.label,
+        scope=Scope(row.scope),
         began_at=row.began_at,
         ends_at=row.ends_at,
     )

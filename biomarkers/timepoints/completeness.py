@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from biomarkers.results import Assay
 from biomarkers.study.definition import StudyDefinition, Visit
@@ -40,8 +41,8 @@ class CompletenessCell:
     status
         As in the timepoint table; bounds count as measured.
     reason
-        Why it is not expected (a :class:`~biomarkers.timepoints.due.NotExpected`, or ``NOT_DUE``), or the codes of the findings
-        of what is not evaluable; empty otherwise.
+        Why it is not expected (a :class:`~biomarkers.timepoints.due.NotExpected`, or ``NOT_DUE``), the codes of the findings of
+        what is not evaluable, or that what is pending has not arrived; empty otherwise.
     n_due, n_reported
         Measurands due, and those of them with a value or a bound.
     accession_ids
@@ -60,7 +61,10 @@ class CompletenessCell:
 
 
 def completeness_matrix(
-    definition: StudyDefinition, rows: Iterable[TimepointRow], due: Iterable[DueCell]
+    definition: StudyDefinition,
+    rows: Iterable[TimepointRow],
+    due: Iterable[DueCell],
+    receipts: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[CompletenessCell, ...]:
     """Tell of every subject, planned visit and assay of the study what is there, and why the rest is not.
 
@@ -70,6 +74,8 @@ def completeness_matrix(
         The timepoint table, of all measurands.
     due
         What is due; it says why a cell is not expected.
+    receipts
+        Of specimens whose receipt is not noted, by accession, what is known of them.
 
     Returns
     -------
@@ -87,7 +93,7 @@ def completeness_matrix(
         asked.setdefault((cell.subject_id, cell.visit, cell.assay.value), []).append(cell)
     assays = [assay for assay in Assay if any(measurand.assay is assay for measurand in definition.measurands)]
     return tuple(
-        _cell(subject_id, visit, assay, grouped, asked)
+        _cell(subject_id, visit, assay, grouped, asked, receipts=receipts)
         for subject_id in sorted(subjects)
         for visit in sorted(definition.visits, key=lambda one: one.number)
         for assay in assays
@@ -100,6 +106,8 @@ def _cell(
     assay: Assay,
     grouped: Mapping[tuple[str, str, str], Sequence[TimepointRow]],
     asked: Mapping[tuple[str, str, str], Sequence[DueCell]],
+    *,
+    receipts: Mapping[str, str],
 ) -> CompletenessCell:
     key = subject_id, visit.code, assay.value
     rows, due = grouped.get(key, ()), asked.get(key, ())
@@ -113,14 +121,14 @@ def _cell(
         visit_number=visit.number,
         assay=assay.value,
         status=status.value,
-        reason=_reason(status, rows, due),
+        reason=_reason(status, rows, due, receipts),
         n_due=len(due),
         n_reported=sum(row.status in _REPORTED for row in rows),
         accession_ids=tuple(sorted({row.accession_id for row in rows if row.accession_id is not None})),
     )
 
 
-def _reason(status: Status, rows: Sequence[TimepointRow], due: Sequence[DueCell]) -> str:
+def _reason(status: Status, rows: Sequence[TimepointRow], due: Sequence[DueCell], receipts: Mapping[str, str]) -> str:
     if not rows and not due:
         return NOT_DUE
     if status is Status.NOT_EXPECTED:
@@ -128,4 +136,7 @@ def _reason(status: Status, rows: Sequence[TimepointRow], due: Sequence[DueCell]
     if status is Status.NOT_EVALUABLE:
         joined = (row.findings for row in rows if row.status == Status.NOT_EVALUABLE)
         return ";".join(sorted({code for codes in joined for code in codes.split(";")} - {""}))
+    if status is Status.PENDING:
+        waiting = (row.accession_id for row in rows if row.status == Status.PENDING)
+        return ";".join(sorted({receipts.get(accession_id or "", "") for accession_id in waiting} - {""}))
     return ""

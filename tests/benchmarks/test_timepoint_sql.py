@@ -1,14 +1,12 @@
 """The timepoint view over a million results, on both engines.
 
-The bars are 50 ms for one measurand and 5 s for all measurands with change by arm, grouped in SQL. The
-view computes everything from the facts each time it is asked, and does not reach them (the numbers are printed); what is
-asserted keeps it from getting slower. The peer is a bare join of results with their specimens, without a rule of the table.
+The bars are 50 ms for one measurand and 5 s for all measurands with change by arm, grouped in SQL. The peer is a bare join of
+results with their specimens, without a rule of the table.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Protocol
 import pytest
 from sqlalchemy import text
 
+from biomarkers.store import timepoint_rows
 from biomarkers.store.database import Database, Reading, sqlite_url
 
 HERE = Path(__file__).parent
@@ -57,9 +56,20 @@ def million(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         with database.write() as transaction:
             module.fill(transaction.connection, request.param)
         if request.param == "postgresql":
-            with database.write() as transaction:
-                transaction.connection.execute(text("ANALYZE"))
+            analyse(database)
+        start = perf_counter()
+        with database.write() as transaction:
+            timepoint_rows.rebuild(transaction)
+        sys.stdout.write(f"{request.param}: all rows computed anew in {perf_counter() - start:.0f} s by the clock\n")
+        if request.param == "postgresql":
+            analyse(database)
         yield database
+
+
+def analyse(database: Database) -> None:
+    """Let the server look at its tables, as it does by itself after a while."""
+    with database.write() as transaction:
+        transaction.connection.execute(text("ANALYZE"))
 
 
 def seconds(reading: Reading, query: str) -> tuple[float, int]:
@@ -82,16 +92,18 @@ def test_one_measurand_over_a_million_results(million: Database, benchmark: Benc
         bare, bare_rows = seconds(reading, BARE)
         benchmark(lambda: reading.connection.execute(text(ONE)).all())
         name = reading.connection.dialect.name
+        # The rest of PostgreSQL's time is the rows' way to this process.
+        answer = () if name == "sqlite" else reading.connection.execute(text(f"EXPLAIN ANALYZE {ONE}")).scalars().all()
+        told = f"; in the server: {answer[-1]}" if answer else ""
     sys.stdout.write(f"{name}: one measurand of 1 000 000 results, {rows} rows: {1000 * ours:.0f} ms (bar 50); bare join ")
-    sys.stdout.write(f"{1000 * bare:.0f} ms\n")
+    sys.stdout.write(f"{1000 * bare:.0f} ms{told}\n")
     assert rows == bare_rows == 10_000
-    # By the clock other work on the machine counts as well, and so does the compilation of the query.
-    assert ours <= (1.5 if name == "sqlite" else 5.0)
+    # By the clock other work on the machine counts as well.
+    assert ours <= (0.1 if name == "sqlite" else 0.5)
 
 
 @pytest.mark.benchmark_suite
 @pytest.mark.timeout(3000)
-@pytest.mark.skipif("BIOMARKERS_LONG_BENCH" not in os.environ, reason="takes minutes; set BIOMARKERS_LONG_BENCH=1")
 def test_all_measurands_with_change_by_arm(million: Database, benchmark: Benchmark) -> None:
     sqlite = million.where.startswith("Database 'sqlite")
     with million.write() as transaction:
@@ -107,8 +119,8 @@ def test_all_measurands_with_change_by_arm(million: Database, benchmark: Benchma
             lambda: transaction.connection.execute(text(GROUPED)).all(), rounds=1
         )
         name = transaction.connection.dialect.name
-    sys.stdout.write(
-        f"{name}: all measurands with change by arm, {len(groups)} groups: {process_time() - start:.1f} s of this "
-    )
-    sys.stdout.write(f"process, {perf_counter() - clock:.1f} s by the clock (bar 5)\n")
+    here, took = process_time() - start, perf_counter() - clock
+    sys.stdout.write(f"{name}: all measurands with change by arm, {len(groups)} groups: {here:.1f} s of this process, ")
+    sys.stdout.write(f"{took:.1f} s by the clock (bar 5)\n")
+    assert (here <= 5.0) if sqlite else (took <= 20.0)
     assert len(groups) == 100 * 4 * 2

@@ -25,15 +25,15 @@ _VISITS = (
 _STATEMENTS = (
     """INSERT INTO definition (kind, name, sha256, content, recorded_at)
        VALUES ('study', 'a-study', '{zeros}', '{{}}', '2026-01-01T00:00:00.000000Z')""",
-    "INSERT INTO alignment_set (id, recorded_at, digest) VALUES (1, '2026-01-01T00:00:00.000000Z', 'd')",
+    "INSERT INTO alignment_set (id, recorded_at, digest) VALUES ({set_id}, '2026-01-01T00:00:00.000000Z', 'd')",
     """INSERT INTO alignment (set_id, accession_id, subject_id, material, visit, visit_number, rule, study_day,
                               days_from_target, in_window, chosen, finding_codes, collected_on, note)
-       SELECT 1, 'A' || (1000000 + s.n * 4 + v.v), 'S' || (10000 + s.n), 'PLASMA', v.code, v.v + 1, 'label', 1 + 21 * v.v,
-              0, 1, 1, '', '2025-0' || (v.v + 1) || '-10', ''
+       SELECT {set_id}, 'A' || (1000000 + s.n * 4 + v.v), 'S' || (10000 + s.n), 'PLASMA', v.code, v.v + 1, 'label',
+              1 + 21 * v.v, 0, 1, 1, '', '2025-0' || (v.v + 1) || '-10', ''
        FROM {subjects} AS s CROSS JOIN {visits} AS v""",
     """INSERT INTO due_cell (set_id, subject_id, visit, visit_number, assay, measurand, unit, materials, window_first,
                              window_last, target_date, not_expected_from, not_expected_reason, hidden)
-       SELECT 1, 'S' || (10000 + s.n), v.code, v.v + 1, 'elisa', 'M' || (100 + m.n), 'pg/mL', 'PLASMA', '2025-01-01',
+       SELECT {set_id}, 'S' || (10000 + s.n), v.code, v.v + 1, 'elisa', 'M' || (100 + m.n), 'pg/mL', 'PLASMA', '2025-01-01',
               '2025-12-31', '2025-06-01', NULL, '', 0
        FROM {subjects} AS s CROSS JOIN {visits} AS v CROSS JOIN {measurands} AS m""",
     """INSERT INTO analysis (analysis_id, content_id, run_id, assay, step, name, acquired_at, instrument_sha256,
@@ -52,15 +52,18 @@ _STATEMENTS = (
 )
 
 
-def fill(connection: Connection, dialect: str) -> None:
-    """Fill an empty laboratory's tables; nothing checks keys meanwhile, which the numbers above keep by themselves."""
+def fill(connection: Connection, dialect: str, *, set_id: int = 1) -> None:
+    """Fill an empty laboratory's tables; nothing checks keys meanwhile, which the numbers above keep by themselves.
+
+    A laboratory that has a study, and sets of alignments already, gets a further one.
+    """
 
     def series(count: int) -> str:
         return _SERIES[dialect].format(last=count - 1)
 
     if dialect == "postgresql":
         connection.execute(text("SET LOCAL session_replication_role = replica"))
-    for statement in _STATEMENTS:
+    for statement in _STATEMENTS[0 if set_id == 1 else 1 :]:
         filled = statement.format(
             zeros="0" * 64,
             subjects=series(SUBJECTS),
@@ -68,5 +71,6 @@ def fill(connection: Connection, dialect: str) -> None:
             plates=series(SUBJECTS * VISITS // SPECIMENS_A_PLATE),
             visits=_VISITS,
             on_a_plate=SPECIMENS_A_PLATE,
+            set_id=set_id,
         )
         connection.exec_driver_sql(filled.replace("%", "%%") if dialect == "postgresql" else filled)

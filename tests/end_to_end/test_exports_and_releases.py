@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +21,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from biomarkers.cli import app
+from biomarkers.elisa.records import PlateAnalysis
 from biomarkers.errors import BiomarkersError
 from biomarkers.lab.archive import raw_path
 from biomarkers.lab.folders import LabFolder
@@ -28,6 +29,8 @@ from biomarkers.laboratory import create_laboratory, open_lab
 from biomarkers.readers.plate_layouts import read_layout, read_plate_map
 from biomarkers.readers.study_files import packaged_study_text
 from biomarkers.store import sources
+from biomarkers.store.results import current_runs, read_analysis
+from biomarkers.store.signatures import Meaning, sign, signed_digest
 from flows.server import Announcement
 
 AS_OF = ("--as-of", "2026-06-30")
@@ -219,16 +222,21 @@ def test_with_the_right_arms_stand_side_by_side(unblinded: Path, tmp_path: Path)
     assert [path for path in held if any(CANARY in text for text in texts_of(path))] == []
 
 
-def test_a_release_built_again_from_the_raw_bytes_is_the_same(lab: Path, tmp_path: Path, server: Announcement) -> None:
-    first = json.loads(run("release", lab, "interim", *AS_OF, "--json").stdout)
-    again = tmp_path / "again"
-    make_lab(again, canary_study(tmp_path), server)
+def rebuilt(lab: Path, folder: Path, server: Announcement) -> Path:
+    """Make the laboratory again; raw bytes and the names they came under are all that is taken over."""
+    again = folder / "again"
+    make_lab(again, canary_study(folder), server)
     with open_lab(lab) as laboratory, laboratory.database.read() as reading:
         received = sources.all_sources(reading)
     for file in received:
-        # Raw bytes and the names they came under are all that is taken over.
         shutil.copyfile(raw_path(LabFolder(root=lab), file.sha256), again / "inbox" / file.assay / file.first_name)
     ingest(again, status=1)
+    return again
+
+
+def test_a_release_built_again_from_the_raw_bytes_is_the_same(lab: Path, tmp_path: Path, server: Announcement) -> None:
+    first = json.loads(run("release", lab, "interim", *AS_OF, "--json").stdout)
+    again = rebuilt(lab, tmp_path, server)
     second = json.loads(run("release", again, "interim", *AS_OF, "--json").stdout)
     assert second["files"] == first["files"]
     for path, digest in first["files"].items():
@@ -240,6 +248,59 @@ def test_a_release_built_again_from_the_raw_bytes_is_the_same(lab: Path, tmp_pat
         assert manifest.pop("locked_at")
     assert manifests[0] == manifests[1]
     assert manifests[0]["study"]["assumptions"]
+
+
+def in_a_process(*words: str | Path, status: int = 0) -> str:
+    """Run a command that needs orchestration, which keeps connections open until its process ends."""
+    command = Path(sys.executable).with_name("biomarkers")
+    done = subprocess.run([command, *words], capture_output=True, text=True, check=False, timeout=280)
+    assert done.returncode == status, f"{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_decisions_told_again_make_the_release_of_a_rebuilt_laboratory_the_same(
+    lab: Path, tmp_path: Path, server: Announcement
+) -> None:
+    untouched = json.loads(run("release", lab, "before", *AS_OF, "--json").stdout)
+    with open_lab(lab) as laboratory:
+        table = laboratory.timepoints(measurand=["IL6", "IL8"], as_of=DAY)
+        measured = table[table["status"] == "measured"].sort_values("measurand", kind="stable")
+        masked_run = measured["run_id"].iloc[0]
+        other = measured[measured["run_id"] != masked_run]
+        with laboratory.database.read() as reading:
+            analysis_id = next(one for one in current_runs(reading) if one.run_id == masked_run).analysis_id
+            plate = read_analysis(reading, analysis_id=analysis_id)
+        assert isinstance(plate, PlateAnalysis)
+        well = next(one.position for one in plate.wells if one.accession_id == measured["accession_id"].iloc[0])
+    in_a_process("mask", lab, masked_run, well, "--reason", "a bubble")
+    in_a_process("dispose", lab, other["result_id"].iloc[0], "--as", "excluded", "--reason", "wrong tube")
+    in_a_process("ingest", lab)
+    with open_lab(lab) as laboratory, laboratory.database.write() as transaction:
+        sign(
+            transaction,
+            run_id=masked_run,
+            meaning=Meaning.REVIEWED,
+            digest=signed_digest(transaction, run_id=masked_run),
+            signed_by="maria",
+            full_name="Maria Weiss",
+            signed_at=datetime(2026, 7, 1, 9, 30, tzinfo=UTC),
+            reason="looked at",
+        )
+    first = json.loads(run("release", lab, "interim", *AS_OF, "--json").stdout)
+    assert first["files"]["timepoints.csv"] != untouched["files"]["timepoints.csv"]
+    told = lab / "releases" / "interim" / "decisions.jsonl"
+    assert sorted(json.loads(line)["kind"] for line in told.read_text().splitlines()) == ["result", "run", "wells"]
+    again = rebuilt(lab, tmp_path, server)
+    plain = json.loads(run("release", again, "raw-alone", *AS_OF, "--json").stdout)
+    assert plain["files"]["timepoints.csv"] == untouched["files"]["timepoints.csv"]
+    counts = json.loads(in_a_process("decisions", "replay", again, told, "--json"))
+    assert counts["decisions"] == {kind: {"taken": 1, "known": 0, "passed_over": 0} for kind in ("wells", "result", "run")}
+    second = json.loads(run("release", again, "interim", *AS_OF, "--json").stdout)
+    assert second["files"] == first["files"]
+    counts = json.loads(in_a_process("decisions", "replay", again, told, "--json"))
+    assert counts["decisions"] == {kind: {"taken": 0, "known": 1, "passed_over": 0} for kind in ("wells", "result", "run")}
+    assert "whole" in run("audit", "verify", again).output.lower()
 
 
 def test_a_release_is_locked_audited_and_never_made_twice(lab: Path) -> None:
@@ -298,6 +359,7 @@ def test_dates_that_cannot_be_right_are_findings_in_python_and_in_sql(lab: Path,
     writer.writeheader()
     writer.writerows(lines)
     (lab / "inbox" / "study" / "roster.csv").write_text(buffer.getvalue())
+    (lab / "inbox" / "study" / "shipments.csv").write_text("accession_id,shipped_on,box\nATR-999999,2026-01-02,B7\n")
     ingest(lab, status=1)  # what was quarantined for an unknown accession is tried again
     with open_lab(lab) as laboratory:
         table = laboratory.timepoints(subject=subject["subject_id"], as_of=DAY)
@@ -306,6 +368,7 @@ def test_dates_that_cannot_be_right_are_findings_in_python_and_in_sql(lab: Path,
     assert measured["findings"].str.contains("IMPOSSIBLE_DATE").all()
     assert len(measured) > 0
     assert any("end of treatment" in finding.message for finding in told)
+    assert any(finding.code == "SHIPPED_NOT_LISTED" and "box B7" in finding.message for finding in told)
     connection = sqlite3.connect(lab / "lab.db")
     in_sql = connection.execute(
         "SELECT result_id FROM timepoint WHERE findings LIKE '%IMPOSSIBLE_DATE%' AND subject_id = ?", (subject["subject_id"],)

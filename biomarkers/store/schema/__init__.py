@@ -11,6 +11,7 @@ from biomarkers.store.schema.evidence import acquisition, calibrator, control, c
 from biomarkers.store.schema.files import job, source_file
 from biomarkers.store.schema.layout import metadata
 from biomarkers.store.schema.people import account, credential, credential_end, signature
+from biomarkers.store.schema.proposals import proposal, proposal_answer
 from biomarkers.store.schema.runs import (
     analysis,
     analysis_source,
@@ -31,10 +32,12 @@ from biomarkers.store.schema.study import (
     due_cell,
     lot_entry,
     pathology_reading,
+    shipped_specimen,
     specimen,
     study_list,
     subject,
 )
+from biomarkers.store.schema.timepoints import timepoint_row
 from biomarkers.store.schema.trail import audit_event
 
 __all__ = [
@@ -62,9 +65,12 @@ __all__ = [
     "metadata",
     "pathology_reading",
     "population",
+    "proposal",
+    "proposal_answer",
     "remark",
     "result",
     "score",
+    "shipped_specimen",
     "signature",
     "slide",
     "source_file",
@@ -72,6 +78,7 @@ __all__ = [
     "study_list",
     "subject",
     "supersession",
+    "timepoint_row",
     "verdict",
     "well",
     "well_mask",

@@ -24,7 +24,7 @@ metadata = MetaData(naming_convention=NAMES)
 ASSAYS = ("elisa", "cytometry", "ihc")
 INBOXES = (*ASSAYS, "study")
 JOB_STATES = ("waiting", "queued", "running", "recorded", "seen", "quarantined")
-LIST_KINDS = ("roster", "specimens", "visits", "lots", "haematology", "pathology")
+LIST_KINDS = ("roster", "specimens", "visits", "lots", "haematology", "pathology", "shipments")
 DEFINITION_KINDS = ("study", "layout", "panel", "stain_protocol")
 
 

@@ -13,6 +13,7 @@ from biomarkers.store.schema.layout import key, needed, number, one_of, table, w
 
 ROLES = ("technician", "reviewer", "scientist", "unblinded_scientist", "auditor", "operator")
 CREDENTIAL_KINDS = ("session", "token")
+SCOPES = ("all", "read", "drop")
 MEANINGS = ("reviewed", "released")
 
 account = table(
@@ -39,9 +40,11 @@ credential = table(
     words("kind"),
     words("name"),
     words("label"),
+    words("scope"),
     needed("began_at", UtcText),
     needed("ends_at", UtcText),
     one_of("kind", CREDENTIAL_KINDS),
+    one_of("scope", SCOPES),
     CheckConstraint("length(token_digest) = 64", name="token_digest"),
     Index(None, "name"),
 )

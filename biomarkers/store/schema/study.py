@@ -120,6 +120,16 @@ pathology_reading = table(
     yes_or_no("tumour_present"),
 )
 
+shipped_specimen = table(
+    "shipped_specimen",
+    of_list(),
+    place(),
+    words("accession_id"),
+    needed("shipped_on", DayText),
+    words("box"),
+    words("position"),
+)
+
 definition = table(
     "definition",
     number(),
@@ -158,6 +168,7 @@ alignment = table(
     words("note"),
     yes_or_no("in_window"),
     yes_or_no("chosen"),
+    Index(None, "set_id", "subject_id"),
 )
 
 due_cell = table(
@@ -178,6 +189,6 @@ due_cell = table(
     needed("hidden", Integer),
     one_of("assay", ASSAYS),
     yes_or_no("hidden"),
-    Index(None, "set_id", "measurand"),
+    Index(None, "set_id", "subject_id", "measurand"),
     Index(None, "set_id", "hidden", "subject_id"),
 )

@@ -21,6 +21,7 @@ from biomarkers.study.cellular import HaematologyCount
 from biomarkers.study.declaration import Material
 from biomarkers.study.pathology import PathologyReading
 from biomarkers.study.roster import ActualVisit, Moment, Specimen, Subject
+from biomarkers.study.shipments import ShippedSpecimen
 
 ROWS: dict[str, dict[str, object]] = {
     "account": {
@@ -37,6 +38,7 @@ ROWS: dict[str, dict[str, object]] = {
         "kind": "token",
         "name": "n",
         "label": "",
+        "scope": "all",
         "began_at": datetime(2026, 1, 1, tzinfo=UTC),
         "ends_at": datetime(2026, 1, 2, tzinfo=UTC),
     },
@@ -56,6 +58,21 @@ ROWS: dict[str, dict[str, object]] = {
         "full_name": "N",
         "signed_at": datetime(2026, 1, 1, tzinfo=UTC),
         "reason": "",
+    },
+    "proposal": {
+        "run_id": "r",
+        "analysis_id": "a",
+        "content_id": "c",
+        "reason": "r",
+        "changes": [],
+        "proposed_at": datetime(2026, 1, 1, tzinfo=UTC),
+    },
+    "proposal_answer": {
+        "proposal_id": 1,
+        "answer": "accepted",
+        "reason": "r",
+        "decided_by": "n",
+        "decided_at": datetime(2026, 1, 1, tzinfo=UTC),
     },
     "definition": {"kind": "study", "name": "a", "sha256": "b", "content": "c"},
     "alignment_set": {"digest": "d"},
@@ -123,6 +140,9 @@ def test_every_append_only_table_keeps_its_rows_against_update_and_delete(  # no
         )
         assert study_lists.record_pathology(transaction, readings=[read], sha256="6", recorded_at=now)
         assert study_lists.current_pathology(transaction) == (read,)
+        sent = ShippedSpecimen(accession_id="a", shipped_on=date(2026, 1, 2), box="B1", position="A1")
+        assert study_lists.record_shipments(transaction, shipped=[sent], sha256="7", recorded_at=now)
+        assert study_lists.current_shipments(transaction) == (sent,)
         decisions.mask_wells(
             transaction,
             run_id=analyses[0].run.run_id,

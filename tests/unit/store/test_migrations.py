@@ -66,8 +66,8 @@ def test_a_new_database_answers_the_timepoint_view_with_the_columns_of_the_table
         assert asked.all() == []
 
 
-def test_every_table_but_the_work_to_be_done_refuses_change_and_removal(database: Database) -> None:
-    assert set(schema.metadata.tables) - set(append_only.APPEND_ONLY) == {"job"}
+def test_every_table_but_the_work_and_what_is_kept_of_the_timepoints_refuses_change_and_removal(database: Database) -> None:
+    assert set(schema.metadata.tables) - set(append_only.APPEND_ONLY) == {"job", "timepoint_row"}
     triggers = (
         "SELECT tbl_name FROM sqlite_master WHERE type = 'trigger'"
         if database.where.startswith("Database 'sqlite")

@@ -20,6 +20,7 @@ from biomarkers.store.migrations.building import (
     text_columns,
     unique,
 )
+from biomarkers.store.migrations.first_people import make_people, make_proposals, make_trail
 from biomarkers.store.timepoint_view import create_view_sql
 
 revision = "0001"
@@ -54,6 +55,7 @@ APPEND_ONLY = (
     "lot_entry",
     "blood_count",
     "pathology_reading",
+    "shipped_specimen",
     "definition",
     "alignment_set",
     "alignment",
@@ -63,6 +65,8 @@ APPEND_ONLY = (
     "credential",
     "credential_end",
     "signature",
+    "proposal",
+    "proposal_answer",
 )
 
 
@@ -75,8 +79,10 @@ def upgrade() -> None:
     _make_acquisitions_and_slides()
     _make_study()
     _make_visits()
-    _make_trail()
-    _make_people()
+    _make_timepoints()
+    make_trail()
+    make_people()
+    make_proposals()
     sqlite = op.get_bind().dialect.name == "sqlite"
     if sqlite:
         _refuse_changes_on_sqlite()
@@ -387,7 +393,11 @@ def _make_study() -> None:
         sa.Column("id", sa.Integer(), nullable=False),
         *text_columns("kind", "sha256", "recorded_at"),
         primary_key("study_list", "id"),
-        check("study_list", "kind", "kind IN ('roster', 'specimens', 'visits', 'lots', 'haematology', 'pathology')"),
+        check(
+            "study_list",
+            "kind",
+            "kind IN ('roster', 'specimens', 'visits', 'lots', 'haematology', 'pathology', 'shipments')",
+        ),
     )
     index("study_list", "kind")
     create(
@@ -466,6 +476,14 @@ def _make_study() -> None:
         check("pathology_reading", "tumour_present", "tumour_present IN (0, 1)"),
     )
     create(
+        "shipped_specimen",
+        sa.Column("list_id", sa.Integer(), nullable=False, autoincrement=False),
+        sa.Column("ordinal", sa.Integer(), nullable=False, autoincrement=False),
+        *text_columns("accession_id", "shipped_on", "box", "position"),
+        primary_key("shipped_specimen", "list_id", "ordinal"),
+        refers("shipped_specimen", ("list_id",), "study_list", ("id",)),
+    )
+    create(
         "definition",
         sa.Column("id", sa.Integer(), nullable=False),
         *text_columns("kind", "name", "sha256", "content", "recorded_at"),
@@ -501,6 +519,7 @@ def _make_visits() -> None:
         check("alignment", "chosen", "chosen IN (0, 1)"),
         check("alignment", "in_window", "in_window IN (0, 1)"),
     )
+    index("alignment", "set_id", "subject_id")
     create(
         "due_cell",
         sa.Column("set_id", sa.Integer(), nullable=False, autoincrement=False),
@@ -518,65 +537,40 @@ def _make_visits() -> None:
         check("due_cell", "assay", "assay IN ('elisa', 'cytometry', 'ihc')"),
         check("due_cell", "hidden", "hidden IN (0, 1)"),
     )
-    index("due_cell", "set_id", "measurand")
+    index("due_cell", "set_id", "subject_id", "measurand")
     index("due_cell", "set_id", "hidden", "subject_id")
 
 
-def _make_trail() -> None:
-    """Make room for the audit trail."""
-    create(
-        "audit_event",
-        sa.Column("id", sa.Integer(), nullable=False, autoincrement=False),
-        *text_columns("at", "actor", "action", "entity", "detail", "reason", "previous_hash", "hash"),
-        primary_key("audit_event", "id"),
-        unique("audit_event", "hash"),
-        unique("audit_event", "previous_hash"),
+def _make_timepoints() -> None:
+    """Make room for the rows kept of the timepoint table."""
+    op.create_table(
+        "timepoint_row",
+        *text_columns("measurand", "subject_id", "visit", "unplanned_specimen", "shown_from", "shown_until"),
+        sa.Column("visit_number", sa.Integer(), nullable=True),
+        sa.Column("study_day", sa.Integer(), nullable=True),
+        sa.Column("days_from_target", sa.Integer(), nullable=True),
+        sa.Column("in_window", sa.Integer(), nullable=True),
+        *text_columns("assay", "lasting_status"),
+        text_column("window_last", nullable=True),
+        text_column("not_expected_from", nullable=True),
+        *number_columns("value"),
+        text_column("comparator", nullable=True),
+        text_column("unit", nullable=True),
+        *number_columns("lower", "upper"),
+        text_column("denominator", nullable=True),
+        *number_columns("baseline", "change", "percent_change", "change_bound_lower", "change_bound_upper"),
+        sa.Column("n_replicates", sa.Integer(), nullable=True),
+        text_column("findings"),
+        text_column("accession_id", nullable=True),
+        text_column("run_id", nullable=True),
+        text_column("baseline_run_id", nullable=True),
+        text_column("result_id", nullable=True),
+        text_column("source_sha256", nullable=True),
+        primary_key("timepoint_row", "measurand", "subject_id", "visit", "unplanned_specimen", "shown_from"),
+        sqlite_strict=True,
+        sqlite_with_rowid=False,
     )
-
-
-def _make_people() -> None:
-    """Make room for accounts, what lets people in, and their signatures."""
-    create(
-        "account",
-        sa.Column("id", sa.Integer(), nullable=False),
-        *text_columns("name", "full_name", "role", "password_hash"),
-        *count_columns("active"),
-        *text_columns("recorded_at", "recorded_by", "reason"),
-        primary_key("account", "id"),
-        check("account", "active", "active IN (0, 1)"),
-        check("account", "name", "name <> ''"),
-        check("account", "recorded_by", "recorded_by <> ''"),
-        check(
-            "account",
-            "role",
-            "role IN ('technician', 'reviewer', 'scientist', 'unblinded_scientist', 'auditor', 'operator')",
-        ),
-    )
-    index("account", "name")
-    create(
-        "credential",
-        *text_columns("token_digest", "kind", "name", "label", "began_at", "ends_at"),
-        primary_key("credential", "token_digest"),
-        check("credential", "kind", "kind IN ('session', 'token')"),
-        check("credential", "token_digest", "length(token_digest) = 64"),
-    )
-    index("credential", "name")
-    create(
-        "credential_end",
-        *text_columns("token_digest", "ended_at", "ended_by", "reason"),
-        primary_key("credential_end", "token_digest"),
-        refers("credential_end", ("token_digest",), "credential", ("token_digest",)),
-    )
-    create(
-        "signature",
-        sa.Column("id", sa.Integer(), nullable=False),
-        *text_columns("run_id", "analysis_id", "meaning", "digest", "content", "signed_by", "full_name", "signed_at", "reason"),
-        primary_key("signature", "id"),
-        check("signature", "digest", "length(digest) = 64"),
-        check("signature", "meaning", "meaning IN ('reviewed', 'released')"),
-        check("signature", "signed_by", "signed_by <> ''"),
-    )
-    index("signature", "run_id")
+    index("timepoint_row", "subject_id")
 
 
 def _refuse_changes_on_sqlite() -> None:
