@@ -5,7 +5,7 @@ Knows what each part a tube may play leads to, and what follows when a person co
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from biomarkers.cytometry.corrections import compare_gates, comparison_document,
 from biomarkers.cytometry.examined import Examined, examine, with_findings, with_warnings_of_the_tube
 from biomarkers.cytometry.gated import Gating
 from biomarkers.cytometry.panel import Panel
-from biomarkers.cytometry.roles import Tube, control_readings, tube_of
+from biomarkers.cytometry.roles import Tube, control_readings, tube_of, with_batch_by_keyword
 from biomarkers.errors import BiomarkersError, IdentifierError, StudyDefinitionError
 from biomarkers.lab.folders import LabFolder
 from biomarkers.provenance import Input, JsonValue, Provenance, Source, canonical_json, content_digest, software_version
@@ -26,11 +26,14 @@ from biomarkers.readers.panels import read_panel
 from biomarkers.readers.reading_days import reading_day
 from biomarkers.readers.sign_offs import SignOff, read_sign_off
 from biomarkers.readers.tube_sidecars import read_tube_sidecar
-from biomarkers.results import Assay, Finding, Run, Severity, run_identity
+from biomarkers.reports.gate_corrections import ComparedGates, compared_gates
+from biomarkers.reports.gate_files import gate_files
+from biomarkers.results import Assay, Run, run_identity
 from biomarkers.study.cellular import PanelReference, TubeRole, TubeSidecar
 from biomarkers.study.declaration import Material
 from biomarkers.study.definition import StudyDefinition
 from biomarkers.study.identifiers import is_accession_id
+from flows.control_tubes import Fmo, fmo_of, kept_finding
 from flows.work import Analysis, Outcome, Specimens, WorkFile, at_fault, opened, outcome_of, raise_all
 
 UNGATED = (TubeRole.FMO, TubeRole.SINGLE_STAIN, TubeRole.BEADS)
@@ -112,13 +115,48 @@ def probe_gates(work: GatesWork) -> tuple[str, ...] | BiomarkersError:
     return tuple(sample for sample in (*found.strategies, *found.refused) if sample)
 
 
-def gated_as_recorded(folder: LabFolder, analysis: AcquisitionAnalysis) -> tuple[Gating, Examined]:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GatedAgain:
+    """A recorded acquisition gated again.
+
+    Attributes
+    ----------
+    files
+        A FlowJo workspace and a Gating-ML document with the gates; none where a person drew them, whose own file is kept.
+    """
+
+    gated: Gating
+    examined: Examined
+    files: Mapping[str, bytes]
+
+
+def gated_as_recorded(folder: LabFolder, analysis: AcquisitionAnalysis) -> GatedAgain:
     """Gate a recorded acquisition again, with a person's gates where it was recorded with them."""
     files = TubeFiles.of(analysis.run.provenance.sources)
-    acquisition = _events(folder, files, _sidecar(folder, files))
+    acquisition = read_tube(folder, files)
     examined = examine(acquisition, read_panel(folder.panels / f"{analysis.panel}.toml"))
     corrected = _corrected(folder, files, acquisition, examined, _signed(folder, files))
-    return (examined.gated if corrected is None else corrected.gated), examined
+    if corrected is not None:
+        return GatedAgain(gated=corrected.gated, examined=examined, files={})
+    written = gate_files(examined.gated, acquisition, file_name=files.instrument.name)
+    return GatedAgain(gated=examined.gated, examined=examined, files=written)
+
+
+def compared_as_recorded(folder: LabFolder, analysis: AcquisitionAnalysis) -> ComparedGates | None:
+    """Put a recorded acquisition's corrected gates over those found; None where nobody corrected them."""
+    files = TubeFiles.of(analysis.run.provenance.sources)
+    if files.gates is None or files.sign_off is None:
+        return None
+    acquisition = read_tube(folder, files)
+    examined = examine(acquisition, read_panel(folder.panels / f"{analysis.panel}.toml"))
+    with opened(folder, files.gates) as place:
+        strategy = read_gates(place / files.gates.name).strategy_for(Path(files.instrument.name).stem)
+    return compared_gates(examined.gated, acquisition, compare_gates(examined.gated, acquisition, strategy))
+
+
+def read_tube(folder: LabFolder, files: TubeFiles) -> Acquisition:
+    """Read the archived bytes of a recorded acquisition."""
+    return _events(folder, files, _sidecar(folder, files))
 
 
 def _sidecar(folder: LabFolder, files: TubeFiles) -> TubeSidecar | None:
@@ -149,9 +187,10 @@ def _analyses(work: AcquisitionWork) -> tuple[Analysis, ...]:
     with at_fault(*(file.name for file in (files.instrument, files.sidecar) if file is not None)):
         acquisition = _events(work.folder, files, sidecar)
         tube = tube_of(files.instrument.name, work.definition.identifiers, sidecar)
+        tube = with_batch_by_keyword(tube, work.definition.identifiers, acquisition.keywords)
     with at_fault(files.instrument.name):
         if tube.role in UNGATED:
-            return () if work.only_if_corrected else (_kept(acquisition, tube, work),)
+            return () if work.only_if_corrected else (_kept(work, acquisition, tube),)
         if tube.role is TubeRole.CONTROL_PBMC:
             reference = _reference(work.definition, Material.PBMC)
         else:
@@ -222,7 +261,7 @@ def _analysis(work: AcquisitionWork, made: _Gated) -> AcquisitionAnalysis:
         measurands=reference.measurands,
         accession_id=tube.accession_id,
         run_id=run_id,
-        provenance=_provenance(work, tube, _inputs(made), _settings(made)),
+        provenance=_provenance(work, tube, declared_inputs(reference, made.panel), _settings(made)),
         acquired_at=made.acquired_at,
     )
     analysis = replace(
@@ -245,24 +284,17 @@ def _as_control(analysis: AcquisitionAnalysis) -> AcquisitionAnalysis:
     return replace(analysis, run=replace(analysis.run, results=()), readings=readings)
 
 
-def _kept(acquisition: Acquisition, tube: Tube, work: AcquisitionWork) -> AcquisitionAnalysis:
-    """Record a tube that gives no numbers."""
-    told = " ".join(part for part in (tube.role.value, tube.marker) if part)
-    finding = Finding(
-        code="CONTROL_TUBE",
-        severity=Severity.NOTE,
-        where=f"Acquisition '{acquisition.name}'.",
-        message=f"This tube is {told}; it is kept for {f'batch {tube.batch!r}' if tube.batch else 'its batch'} and not gated.",
-        remedy="None needed.",
-    )
+def _kept(work: AcquisitionWork, acquisition: Acquisition, tube: Tube) -> AcquisitionAnalysis:
+    """Record a tube that gives no numbers; an FMO with where its negatives end."""
+    control = fmo_of(work.folder, work.definition, acquisition, tube) if tube.role is TubeRole.FMO else Fmo()
     run = Run(
         run_id=run_identity(Assay.CYTOMETRY, work.files.instrument.sha256),
         assay=Assay.CYTOMETRY,
         name=acquisition.name,
         acquired_at=acquisition.acquired_at,
-        findings=(*acquisition.findings, finding),
+        findings=(*acquisition.findings, kept_finding(acquisition.name, tube), *control.findings),
         results=(),
-        provenance=_provenance(work, tube, (), {}),
+        provenance=_provenance(work, tube, control.inputs, {}),
     )
     return AcquisitionAnalysis(
         run=run,
@@ -270,8 +302,9 @@ def _kept(acquisition: Acquisition, tube: Tube, work: AcquisitionWork) -> Acquis
         events=acquisition.event_count,
         populations=(),
         role=tube.role,
-        marker=tube.marker,
+        marker=control.marker or tube.marker,
         batch=tube.batch,
+        control_cuts=control.cuts,
     )
 
 
@@ -286,8 +319,8 @@ def _provenance(work: AcquisitionWork, tube: Tube, inputs: tuple[Input, ...], se
     )
 
 
-def _inputs(made: _Gated) -> tuple[Input, ...]:
-    reference, panel = made.reference, made.panel
+def declared_inputs(reference: PanelReference, panel: Panel) -> tuple[Input, ...]:
+    """Name the declarations a specimen's numbers depend on, by their content."""
     measured = [measurand.model_dump(mode="json") for measurand in reference.measurands]
     inputs = [
         Input(kind="panel", name=panel.name, sha256=content_digest(panel.model_dump(mode="json"))),

@@ -5,22 +5,22 @@ Knows which tubes were stained together. Must not know the rules.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from biomarkers.cytometry.analysis import ControlReading
+from biomarkers.cytometry.joint_analysis import STEP as JOINT
 from biomarkers.cytometry.roles import batch_findings
-from biomarkers.elisa.control_charts import ControlPoint, levey_jennings
+from biomarkers.laboratory.cut_overview import broken_rules
 from biomarkers.provenance import Source, canonical_json
 from biomarkers.results import Assay, DerivedAnalysis, Remark, Run, derived_run_identity
 from biomarkers.store.controls import sources_by_run
+from biomarkers.store.database import Reading
+from biomarkers.store.derivations import standing_derivations
 from biomarkers.store.tubes import StoredTube, batched_tubes
 from biomarkers.study.cellular import TubeRole
+from flows.joint_work import joint_run_id
 from flows.whole_set import WholeSet, run_input
 
 STEP = "control PBMC"
-
-WARNING_RULE = "1-2s"
-"""Every twentieth sound reading lies beyond two standard deviations, and a control has many: alone it fails no batch."""
 
 
 async def batch_remarks(whole: WholeSet) -> Sequence[DerivedAnalysis]:
@@ -28,8 +28,12 @@ async def batch_remarks(whole: WholeSet) -> Sequence[DerivedAnalysis]:
     with whole.database.read() as reading:
         tubes = batched_tubes(reading)
         sources = sources_by_run(reading) if tubes else {}
+        runs = runs_that_stand(reading, tubes)
     derived = []
-    for batch, remarks in remarks_by_batch(tubes).items():
+    for batch, of_tubes in remarks_by_batch(tubes).items():
+        remarks = tuple(
+            Remark(run_id=run_id, finding=remark.finding) for remark in of_tubes for run_id in runs.get(remark.run_id, ())
+        )
         if not remarks:
             continue
         behind = [tube for tube in tubes if tube.batch == batch or tube.role is TubeRole.CONTROL_PBMC]
@@ -51,6 +55,17 @@ async def batch_remarks(whole: WholeSet) -> Sequence[DerivedAnalysis]:
     return derived
 
 
+def runs_that_stand(reading: Reading, tubes: Sequence[StoredTube]) -> Mapping[str, tuple[str, ...]]:
+    """Name of each tube its own run and, where it was gated with its batch, the run in its place: both are spoken of."""
+    if not tubes:
+        return {}
+    joint = {run_id for run_id, one in standing_derivations(reading, step=JOINT).items() if not one.is_empty}
+    return {
+        tube.run_id: tuple(one for one in (tube.run_id, joint_run_id(tube.run_id)) if one in {tube.run_id, *joint})
+        for tube in tubes
+    }
+
+
 def remarks_by_batch(tubes: Sequence[StoredTube]) -> Mapping[str, tuple[Remark, ...]]:
     """Say of each batch what its control PBMC tells, once for every specimen of it."""
     broken = broken_rules(tubes)
@@ -62,33 +77,3 @@ def remarks_by_batch(tubes: Sequence[StoredTube]) -> Mapping[str, tuple[Remark, 
         specimens = [tube for tube in members if tube.role is TubeRole.SPECIMEN]
         found[batch] = tuple(Remark(run_id=tube.run_id, finding=finding) for tube in specimens for finding in findings)
     return found
-
-
-def broken_rules(tubes: Iterable[StoredTube]) -> Mapping[str, Mapping[str, str]]:
-    """Chart the control PBMC, a series for each panel and measurand; return the rules broken, by batch and measurand."""
-    controls = [tube for tube in tubes if tube.role is TubeRole.CONTROL_PBMC]
-    batch_by_run = {tube.run_id: tube.batch for tube in controls}
-    points = [
-        _point(tube, reading, reading.value) for tube in controls for reading in tube.readings if reading.value is not None
-    ]
-    broken: dict[str, dict[str, str]] = {}
-    for series in levey_jennings(points):
-        for point in series.points:
-            rules = [rule for rule in point.violated if rule != WARNING_RULE]
-            if rules:
-                told = ", ".join(rules)
-                limits = "" if series.is_established else ", by preliminary limits"
-                broken.setdefault(batch_by_run[point.point.run_id], {})[series.analyte] = f"breaks {told}{limits}"
-    return broken
-
-
-def _point(tube: StoredTube, reading: ControlReading, value: float) -> ControlPoint:
-    return ControlPoint(
-        run_id=tube.run_id,
-        measured_at=reading.measured_at or tube.received_at.isoformat(),
-        analyte=reading.measurand,
-        level=TubeRole.CONTROL_PBMC.value,
-        kit_lot=tube.panel,
-        value=value,
-        is_accepted=True,
-    )

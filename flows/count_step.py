@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from biomarkers.cytometry.analysis import AcquisitionAnalysis
 from biomarkers.cytometry.counts import blood_counts, same_day_count
+from biomarkers.cytometry.joint_analysis import JointAnalysis
 from biomarkers.errors import AssayError
 from biomarkers.provenance import Input, Source, canonical_json, content_digest
 from biomarkers.readers.panels import read_panel
@@ -58,6 +59,8 @@ def _counted(reading: Reading, reference: PanelReference) -> list[_Counted]:
         source = by_measurand[code]
         specimen = roster.specimens.get(accession_id)
         analysis = read_analysis(reading, analysis_id=source.stored.analysis_id)
+        if isinstance(analysis, JointAnalysis):
+            analysis = analysis.as_acquisition()
         if specimen is None or not isinstance(analysis, AcquisitionAnalysis):
             continue
         blood_count, disagreement = _of_the_day(listed, specimen)

@@ -15,10 +15,11 @@ from biomarkers.elisa.control_charts import ControlSeries
 from biomarkers.errors import BiomarkersError
 from biomarkers.lab.evidence import has_evidence, remove_evidence, write_evidence
 from biomarkers.lab.folders import LabFolder
+from biomarkers.reports.gate_corrections import COMPARED_FILE
 from biomarkers.reports.quality import QUALITY_PAGE, acquisition_evidence, plate_evidence
 from biomarkers.results import Assay
 from biomarkers.store.results import current_runs, read_analysis
-from flows.acquisition_work import gated_as_recorded
+from flows.acquisition_work import compared_as_recorded, gated_as_recorded
 from flows.bench import bench, each
 from flows.settings import lab_task
 
@@ -36,8 +37,10 @@ class AcquisitionPageWork:
 
 def acquisition_files(work: AcquisitionPageWork) -> Mapping[str, bytes]:
     """Gate an acquisition again, in a child process, and draw its quality page."""
-    gated, examined = gated_as_recorded(work.folder, work.analysis)
-    return acquisition_evidence(work.analysis, gated, over_time=examined.over_time)
+    again = gated_as_recorded(work.folder, work.analysis)
+    files = {**acquisition_evidence(work.analysis, again.gated, over_time=again.examined.over_time), **again.files}
+    compared = compared_as_recorded(work.folder, work.analysis)
+    return files if compared is None else {**files, COMPARED_FILE: compared.model_dump_json().encode()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,10 +19,13 @@ if TYPE_CHECKING:
     from biomarkers.cytometry.evaluation import PopulationCount
     from biomarkers.cytometry.gating import Gating
     from biomarkers.cytometry.panel import Panel
+    from biomarkers.laboratory.cut_overview import CutOverview
     from biomarkers.provenance import JsonValue
     from biomarkers.results import Finding
 
-app = typer.Typer(no_args_is_help=True, help="Flow cytometry, one file at a time, without a lab.")
+app = typer.Typer(no_args_is_help=True, help="Flow cytometry: one file at a time without a lab, and a lab's cuts over batches.")
+
+DataSet = Annotated[int | None, typer.Option(min=1, help="Which data set, where the file holds several; the first is 1.")]
 
 
 @app.command()
@@ -37,15 +40,19 @@ def gate(  # noqa: PLR0917  - typer hands options over by name
     spillover: Annotated[
         Path | None, typer.Option(help="Undo this spillover matrix (CSV or TSV, detectors in its header), not the file's own.")
     ] = None,
+    data_set: DataSet = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,  # noqa: FBT002  - a command-line switch
 ) -> None:
-    """Gate one FCS file and print its populations with frequencies, intervals and findings."""
-    from biomarkers.cytometry.analysis import population_records
-    from biomarkers.cytometry.gating import gate_acquisition
+    """Gate one FCS file and print its populations with frequencies, intervals and findings.
 
-    template = _panel(panel)
-    acquisition = _acquisition(file, spillover)
-    gated = gate_acquisition(acquisition, template)
+    Stretches of unsteady signal or flow are left out, as they are in a laboratory.
+    """
+    from biomarkers.cytometry.analysis import population_records
+    from biomarkers.cytometry.examined import examine, with_tube_findings
+
+    acquisition = _acquisition(file, spillover, data_set)
+    examined = examine(acquisition, _panel(panel))
+    gated = with_tube_findings(examined.gated, examined.over_time)
     records = population_records(gated)
     if gatingml is not None:
         _write_gatingml(gatingml, gated, acquisition)
@@ -62,7 +69,7 @@ def gate(  # noqa: PLR0917  - typer hands options over by name
 
 
 @app.command()
-def apply(
+def apply(  # noqa: PLR0917  - typer hands options over by name
     file: Annotated[Path, typer.Argument(help="FCS file, version 2.0 to 3.2.", exists=True, dir_okay=False)],
     gates: Annotated[
         Path, typer.Argument(help="Gating-ML 2.0 (.xml) or FlowJo 10 workspace (.wsp).", exists=True, dir_okay=False)
@@ -71,6 +78,7 @@ def apply(
     membership: Annotated[
         Path | None, typer.Option(help="Write a Parquet file: one boolean column a population, one row an event.")
     ] = None,
+    data_set: DataSet = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,  # noqa: FBT002  - a command-line switch
 ) -> None:
     """Apply gates drawn in other software to one FCS file and count each population."""
@@ -78,7 +86,7 @@ def apply(
     from biomarkers.readers.gates import read_gates
 
     strategy = read_gates(gates).strategy_for(sample or file.name)
-    acquisition = _acquisition(file, None)
+    acquisition = _acquisition(file, None, data_set)
     members = evaluate(strategy, acquisition)
     counts = count_populations(strategy, members)
     if membership is not None:
@@ -102,20 +110,113 @@ def compare(
         Path, typer.Argument(help="Corrected gates: Gating-ML 2.0 or FlowJo 10 workspace.", exists=True, dir_okay=False)
     ],
     panel: Annotated[str, typer.Option(help="Gating template: a packaged name such as pbmc-lineage, or a .toml file.")],
+    data_set: DataSet = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,  # noqa: FBT002  - a command-line switch
 ) -> None:
     """Compare gates a person corrected with those found: borders moved, counts and frequencies before and after."""
     from biomarkers.cytometry.corrections import compare_gates, comparison_document
-    from biomarkers.cytometry.gating import gate_acquisition
+    from biomarkers.cytometry.examined import examine
     from biomarkers.readers.gates import read_gates
 
-    acquisition = _acquisition(file, None)
-    gated = gate_acquisition(acquisition, _panel(panel))
+    acquisition = _acquisition(file, None, data_set)
+    gated = examine(acquisition, _panel(panel)).gated
     comparison = compare_gates(gated, acquisition, read_gates(gates).strategy_for(file.name))
     if as_json:
         print_json(comparison_document(comparison))
     else:
         _show_comparison(comparison)
+
+
+@app.command()
+def cuts(
+    lab: Annotated[Path, typer.Argument(help="The laboratory's folder.")],
+    output: Annotated[Path, typer.Option(help="The page to write (.html).", dir_okay=False)],
+    panel: Annotated[str, typer.Option(help="Only acquisitions of this gating template.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,  # noqa: FBT002  - a command-line switch
+) -> None:
+    """Draw every gate's cut over a lab's acquisitions by staining batch, and the control PBMC's charts, on one page."""
+    from biomarkers.laboratory import open_lab
+    from biomarkers.laboratory.cut_overview import cut_overview
+    from biomarkers.reports.cut_page import cut_page
+
+    with open_lab(lab) as laboratory, laboratory.database.read() as reading:
+        overview = cut_overview(reading)
+        title = f"Cuts over batches, {laboratory.definition.study.id}"
+    output.write_text(cut_page(overview, title=title, panel=panel), encoding="utf-8")
+    if as_json:
+        print_json(_overview_document(overview))
+    else:
+        failed = [batch.batch for batch in overview.batches if batch.failed]
+        say(
+            f"{len(overview.tubes)} acquisitions in {len(overview.batches)} batches: written to {output}. "
+            + (f"The control PBMC failed in {', '.join(failed)}." if failed else "No control PBMC failed.")
+        )
+
+
+@app.command()
+def visits(
+    lab: Annotated[Path, typer.Argument(help="The laboratory's folder.")],
+    accession: Annotated[str, typer.Option(help="Only this specimen.")] = "",
+    measurand: Annotated[str, typer.Option(help="Only this measurand.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,  # noqa: FBT002  - a command-line switch
+) -> None:
+    """Show numbers of acquisitions by themselves beside those gated with their batch, which count."""
+    from dataclasses import asdict
+
+    from biomarkers.cytometry.joint_analysis import STEP
+    from biomarkers.laboratory import open_lab
+    from biomarkers.store.tubes import joint_values
+
+    with open_lab(lab) as laboratory, laboratory.database.read() as reading:
+        found = [
+            one
+            for one in joint_values(reading, step=STEP)
+            if accession in {"", one.accession_id} and measurand in {"", one.measurand}
+        ]
+    if as_json:
+        print_json({"values": [asdict(one) for one in found]})
+        return
+    print_table(
+        ["accession", "measurand", "by itself", "lower", "upper", "with its batch", "lower", "upper", "unit", "findings"],
+        [
+            [
+                one.accession_id,
+                one.measurand,
+                *(one.single, one.single_lower, one.single_upper),
+                *(one.joint, one.joint_lower, one.joint_upper),
+                one.unit,
+                one.finding_codes,
+            ]
+            for one in found
+        ],
+        title="Acquisitions by themselves, and gated with their staining batch",
+    )
+
+
+def _overview_document(overview: CutOverview) -> JsonValue:
+    return {
+        "batches": [
+            {"batch": one.batch, "specimens": one.specimens, "has_control": one.has_control, "failed": dict(one.failed)}
+            for one in overview.batches
+        ],
+        "cuts": [
+            {
+                "acquisition": tube.name,
+                "run_id": tube.run_id,
+                "batch": tube.batch,
+                "day": tube.day,
+                "population": population,
+                "marker": marker,
+                "value": cut.value,
+                "quality": cut.quality,
+                "origin": cut.origin,
+                "joint": tube.joint.get((population, marker)),
+                "deviations_from_batch": tube.far.get((population, marker)),
+            }
+            for tube in overview.tubes
+            for (population, marker), cut in tube.found.items()
+        ],
+    }
 
 
 @app.command("import-template")
@@ -132,12 +233,12 @@ def import_template(
     typer.echo(panel_text(imported.panel), nl=False)
 
 
-def _acquisition(file: Path, spillover: Path | None) -> Acquisition:
+def _acquisition(file: Path, spillover: Path | None, data_set: int | None) -> Acquisition:
     from dataclasses import replace
 
     from biomarkers.readers.fcs import read_fcs
 
-    acquisition = read_fcs(file)
+    acquisition = read_fcs(file, data_set=data_set)
     if spillover is None:
         return acquisition
     from biomarkers.readers.spillover_matrices import read_spillover_table
@@ -213,6 +314,7 @@ def _panel(name: str) -> Panel:
 def _document(gated: Gating, records: tuple[PopulationRecord, ...]) -> JsonValue:
     return {
         "events": gated.event_count,
+        "removed_events": int(gated.event_count - gated.root_membership.sum()),
         "panel": gated.panel.name,
         "populations": [
             {

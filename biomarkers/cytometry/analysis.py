@@ -12,6 +12,7 @@ import numpy as np
 
 from biomarkers.cytometry import cuts, density, ellipses, gating
 from biomarkers.cytometry.acquisition import Acquisition
+from biomarkers.cytometry.cut_records import ControlCut, CutRecord, cut_records
 from biomarkers.cytometry.frequencies import Spread, frequency_interval, ratio_interval, spread_of
 from biomarkers.cytometry.gating import GatedPopulation, Gating, gate_acquisition
 from biomarkers.cytometry.panel import FEWEST_COUNTED, ROOT, Panel
@@ -95,6 +96,10 @@ class AcquisitionAnalysis:
         Events left out for unsteady signal or flow.
     readings
         Of a control PBMC: the study's frequencies, for its chart. They are no results of any specimen.
+    found
+        The cuts it found itself, to be held against those of other tubes of its batch.
+    control_cuts
+        Of an FMO: where the negatives of the gates that ask for it end.
     """
 
     run: Run
@@ -106,6 +111,8 @@ class AcquisitionAnalysis:
     batch: str = ""
     removed_events: int = 0
     readings: tuple[ControlReading, ...] = ()
+    found: tuple[CutRecord, ...] = ()
+    control_cuts: tuple[ControlCut, ...] = ()
 
 
 def parameters(panel: Panel) -> JsonValue:
@@ -181,7 +188,13 @@ def analyse_gating(
         results=results,
         provenance=provenance,
     )
-    return AcquisitionAnalysis(run=run, panel=gated.panel.name, events=gated.event_count, populations=population_records(gated))
+    return AcquisitionAnalysis(
+        run=run,
+        panel=gated.panel.name,
+        events=gated.event_count,
+        populations=population_records(gated),
+        found=cut_records(gated),
+    )
 
 
 def check_measurands(measurands: Sequence[PanelMeasurand], panel: Panel) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from biomarkers.cytometry.acquisition import Acquisition, Spillover
-from biomarkers.cytometry.panel import Panel
+from biomarkers.cytometry.panel import DeclaredSpillover, Panel
 from biomarkers.results import Finding, Severity
 
 WORST_CONDITION = 1e4
@@ -60,7 +60,7 @@ def compensate(acquisition: Acquisition, panel: Panel, columns: Mapping[str, int
     if panel.data == "scaled" or panel.compensation == "none":
         return CompensatedEvents(values=acquisition.events, findings=())
     where = f"Acquisition '{acquisition.name}'."
-    spillover = acquisition.spillover
+    spillover = acquisition.spillover if panel.spillover is None else _declared(panel.name, panel.spillover)
     if spillover is None:
         return CompensatedEvents(
             values=acquisition.events,
@@ -105,6 +105,10 @@ def compensate(acquisition: Acquisition, panel: Panel, columns: Mapping[str, int
         findings=tuple(_coverage_findings(acquisition, panel, columns, spillover, detectors)),
         spillover=spillover,
     )
+
+
+def _declared(panel: str, given: DeclaredSpillover) -> Spillover:
+    return Spillover(keyword=f"of panel '{panel}'", detectors=given.detectors, matrix=np.array(given.rows, dtype=np.float64))
 
 
 def undo_spillover(

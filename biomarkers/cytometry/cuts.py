@@ -106,6 +106,8 @@ class Scene:
         Cuts of this population from elsewhere, by marker: other visits of the subject, other acquisitions of the batch.
     controls
         Values of a marker among the parent's events in the batch's control for it, on this acquisition's scale.
+    control_cut
+        Where the negatives of that control end, where this is all that is known of it.
     """
 
     population: str
@@ -117,6 +119,7 @@ class Scene:
     above: str = ROOT
     lent: Mapping[str, tuple[Cut, ...]] = field(default_factory=dict)
     controls: Mapping[str, Column] = field(default_factory=dict)
+    control_cut: Cut | None = None
 
     def values(self, marker: str, mask: Mask) -> Column:
         """Return the finite values of a marker among some events."""
@@ -161,6 +164,9 @@ def shared_cut(scene: Scene, gate: SharedGate) -> Cut | None:
 
 def quantile_cut(scene: Scene, gate: QuantileGate) -> Cut | None:
     """Cut at a quantile of another population, or of the marker's control; None where there are too few events."""
+    if gate.control and scene.control_cut is not None:
+        quality = _edge_quality(scene, gate.marker, scene.control_cut.value)
+        return replace(scene.control_cut, sign=gate.sign, quality=quality)
     values, origin = scene.values(gate.marker, scene.members[gate.of]), f"quantile of {gate.of}"
     if gate.control and gate.marker in scene.controls:
         values, origin = scene.controls[gate.marker], "quantile of control"
@@ -230,7 +236,12 @@ def valley_cut(scene: Scene, gate: ValleyGate) -> Cut | None:
     best = max(candidates, key=lambda cut: cut.quality or 0.0, default=None)
     if gate.reference is not None and (best is None or (best.quality or 0.0) < REFERENCE_BELOW_QUALITY):
         of_reference = QuantileGate(
-            method="quantile", marker=gate.marker, sign=gate.sign, of=gate.reference, quantile=gate.quantile
+            method="quantile",
+            marker=gate.marker,
+            sign=gate.sign,
+            of=gate.reference,
+            quantile=gate.quantile,
+            control=gate.control,
         )
         fallback = quantile_cut(scene, of_reference)
         if fallback is not None:

@@ -81,8 +81,13 @@ def with_findings(gated: Gating, over_time: TimeQuality, fixation: Fixation | No
         )
         for name, population in gated.populations.items()
     }
+    return with_tube_findings(replace(gated, populations=populations), over_time)
+
+
+def with_tube_findings(gated: Gating, over_time: TimeQuality) -> Gating:
+    """Add what speaks against the tube alone, where no staining protocol is declared."""
     tube = tube_findings(gated.acquisition, tube_counts(gated), gated.panel.quality)
-    return replace(gated, populations=populations, findings=(*gated.findings, *over_time.findings, *tube))
+    return replace(gated, findings=(*gated.findings, *over_time.findings, *tube))
 
 
 def with_warnings_of_the_tube(analysis: AcquisitionAnalysis, *, removed_events: int) -> AcquisitionAnalysis:

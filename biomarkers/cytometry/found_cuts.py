@@ -6,15 +6,16 @@ group.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from biomarkers.cytometry.cuts import Cut
+from biomarkers.cytometry.cuts import NO_VALLEY_QUALITY, Cut
 from biomarkers.cytometry.gated import Gating, OutsideCut
 from biomarkers.cytometry.scales import linear_places
+from biomarkers.cytometry.transforms import Transform
 from biomarkers.results import Finding, Severity
 
 FEWEST_IN_GROUP = 5
@@ -41,6 +42,8 @@ class FoundCut:
         As of :class:`biomarkers.cytometry.cuts.Cut`.
     lowest, highest
         Between which places the density could not tell it apart.
+    lacks_valley
+        As of :class:`biomarkers.cytometry.cuts.Cut`.
     """
 
     acquisition: str
@@ -52,6 +55,7 @@ class FoundCut:
     draws: npt.NDArray[np.float64]
     lowest: float
     highest: float
+    lacks_valley: bool = False
 
     @property
     def place(self) -> tuple[str, str]:
@@ -99,6 +103,7 @@ def found_cuts(gated: Gating) -> tuple[FoundCut, ...]:
                     draws=places[3:],
                     lowest=float(places[1]),
                     highest=float(places[2]),
+                    lacks_valley=cut.lacks_valley,
                 )
             )
     return tuple(listed)
@@ -109,6 +114,12 @@ def is_placed(cut: Cut) -> bool:
     return not cut.origin.startswith(("shared", "around", "valley beside", "singlet", "fixed", "joint"))
 
 
+def is_valley(cut: FoundCut) -> bool:
+    """Whether a valley of the acquisition's own stands behind a cut."""
+    found = cut.origin == "own" or cut.origin.startswith("borrowed")
+    return found and cut.quality is not None and cut.quality >= NO_VALLEY_QUALITY
+
+
 def group_distances(gated: Gating, group: Sequence[FoundCut]) -> tuple[GroupDistance, ...]:
     """Say how far each cut of an acquisition lies from those of other acquisitions of its group.
 
@@ -117,16 +128,35 @@ def group_distances(gated: Gating, group: Sequence[FoundCut]) -> tuple[GroupDist
     group
         Cuts of other acquisitions; the acquisition's own are left out by name.
     """
+    own = found_cuts(gated)
+    return distances_between(own, {cut.place: gated.transforms[cut.marker] for cut in own}, group)
+
+
+def distances_between(
+    found: Sequence[FoundCut], transforms: Mapping[tuple[str, str], Transform], group: Sequence[FoundCut]
+) -> tuple[GroupDistance, ...]:
+    """Say how far cuts of one acquisition lie from those of its group.
+
+    Parameters
+    ----------
+    found
+        Of one acquisition.
+    transforms
+        Its display scales, by population and marker.
+    group
+        Cuts of other acquisitions; the acquisition's own are left out by name.
+    """
     distances = []
-    for own in found_cuts(gated):
+    by_place: dict[tuple[str, str], list[FoundCut]] = {}
+    for cut in group:
+        by_place.setdefault(cut.place, []).append(cut)
+    for own in found:
         others = sorted(
-            cut.value
-            for cut in group
-            if cut.place == own.place and cut.acquisition != gated.acquisition and np.isfinite(cut.value)
+            cut.value for cut in by_place.get(own.place, ()) if cut.acquisition != own.acquisition and np.isfinite(cut.value)
         )
         if len(others) < FEWEST_IN_GROUP:
             continue
-        transform = gated.transforms[own.marker]
+        transform = transforms[own.place]
         places = transform.exact(np.array([own.value, own.lowest, own.highest, *others]))
         middle = float(np.median(places[3:]))
         spread = MAD_TO_DEVIATION * float(np.median(np.abs(places[3:] - middle)))
@@ -165,15 +195,14 @@ def distance_findings(acquisition: str, distances: Sequence[GroupDistance]) -> t
 
 
 def lend(group: Sequence[FoundCut], acquisition: str) -> tuple[OutsideCut, ...]:
-    """Offer an acquisition its group's cuts, the median of each, to borrow where its template says so and its own are worse."""
+    """Offer an acquisition its group's cuts, the median of each, to borrow where its template says so and its own are worse.
+
+    Only valleys are lent: a limit that others had to draw without one is none the better for being another's.
+    """
     places = sorted({cut.place for cut in group})
     offered = []
     for population, marker in places:
-        cuts = [
-            cut
-            for cut in group
-            if cut.place == (population, marker) and cut.acquisition != acquisition and cut.quality is not None
-        ]
+        cuts = [cut for cut in group if cut.place == (population, marker) and cut.acquisition != acquisition and is_valley(cut)]
         if len(cuts) < FEWEST_IN_GROUP:
             continue
         ordered = sorted(cuts, key=lambda cut: (cut.value, cut.acquisition))

@@ -116,18 +116,22 @@ class OutsideCut:
     ----------
     kind
         ``"visits"`` and ``"group"`` are used where the template borrows from there and the acquisition's own valley is worse;
-        ``"joint"`` always takes the place of the acquisition's own cut.
+        ``"joint"`` always takes the place of the acquisition's own cut; ``"control"`` is where the negatives of the batch's
+        control (FMO) end, for gates that ask for one.
     value
         On the compensated linear scale, which all acquisitions of a batch share.
     quality
         Of the valley it comes from.
     draws
         The value found again on resampled events, on the same scale.
+    lacks_valley
+        Whether a reference population or a control decided, because there was no valley.
     """
 
     population: str
     marker: str
-    kind: Literal["visits", "group", "joint"]
+    kind: Literal["visits", "group", "joint", "control"]
     value: float
     quality: float | None
     draws: tuple[float, ...] = ()
+    lacks_valley: bool = False

@@ -56,6 +56,9 @@ __all__ = [
     "gate_acquisition",
 ]
 
+_ORIGINS = {"joint": "joint with other visits", "control": "quantile of control"}
+"""What is said of cuts from outside that are not lent."""
+
 OneSidedGate: TypeAlias = ValleyGate | SharedGate | TailGate | QuantileGate | MixtureGate | FixedGate
 
 
@@ -210,6 +213,7 @@ class _Work:
             above=template.parent,
             lent=self._lent(template.name),
             controls=self._control_values(template, gate),
+            control_cut=self._control_cut(template, gate),
         )
         match gate:
             case BooleanGate():
@@ -247,7 +251,8 @@ class _Work:
         """Cuts lent from elsewhere, by marker, on this acquisition's scale."""
         lent: dict[str, tuple[Cut, ...]] = {}
         for outside in self.outside:
-            if outside.kind != "joint" and outside.population == population and outside.marker in self.transforms:
+            lends = outside.kind in {"visits", "group"} and outside.population == population
+            if lends and outside.marker in self.transforms:
                 lent[outside.marker] = (*lent.get(outside.marker, ()), self._on_scale(outside))
         return lent
 
@@ -264,14 +269,24 @@ class _Work:
 
     def _on_scale(self, outside: OutsideCut) -> Cut:
         values = self.transforms[outside.marker].exact(np.array([outside.value, *outside.draws], dtype=np.float64))
-        origin = "joint with other visits" if outside.kind == "joint" else f"borrowed from {outside.kind}"
         return Cut(
-            marker=outside.marker, sign="+", value=float(values[0]), quality=outside.quality, origin=origin, draws=values[1:]
+            marker=outside.marker,
+            sign="+",
+            value=float(values[0]),
+            quality=outside.quality,
+            origin=_ORIGINS.get(outside.kind, f"borrowed from {outside.kind}"),
+            draws=values[1:],
+            lacks_valley=outside.lacks_valley,
         )
+
+    def _control_cut(self, template: GateTemplate, gate: Gate) -> Cut | None:
+        if not isinstance(gate, QuantileGate | ValleyGate) or not gate.control:
+            return None
+        return self._outside_cut(template.name, gate.marker, "control")
 
     def _control_values(self, template: GateTemplate, gate: Gate) -> Mapping[str, Column]:
         """Linear values of the control's parent population, brought to this acquisition's scale."""
-        if not isinstance(gate, QuantileGate) or not gate.control or gate.marker not in self.controls:
+        if not isinstance(gate, QuantileGate | ValleyGate) or not gate.control or gate.marker not in self.controls:
             return {}
         control = self.controls[gate.marker]
         known = template.parent == ROOT or template.parent in control.populations

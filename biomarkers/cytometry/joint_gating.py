@@ -20,12 +20,13 @@ import numpy as np
 import numpy.typing as npt
 
 from biomarkers.cytometry.acquisition import Acquisition
+from biomarkers.cytometry.cut_records import Place, TubeCuts
 from biomarkers.cytometry.cuts import NO_VALLEY_QUALITY
-from biomarkers.cytometry.found_cuts import PLACE_SHARE, FoundCut, found_cuts
+from biomarkers.cytometry.found_cuts import PLACE_SHARE, FoundCut
 from biomarkers.cytometry.frequencies import NORMAL_95, Spread, relative_variance, spread_of
 from biomarkers.cytometry.gated import Gating, OutsideCut
 from biomarkers.cytometry.gating import gate_acquisition
-from biomarkers.cytometry.panel import ROOT, Panel
+from biomarkers.cytometry.panel import ROOT, Panel, ValleyGate
 from biomarkers.cytometry.scales import linear_places
 from biomarkers.cytometry.transforms import Transform
 from biomarkers.results import Finding, Interval, Severity
@@ -53,6 +54,8 @@ class JointCut:
         Of the members' own cuts lying so far apart by chance; 1 where only one has a cut of its own.
     frozen
         Whether it was set at an earlier review and not found from these visits.
+    lacks_valley
+        Whether for some member a reference population decided, because there was no valley.
     """
 
     population: str
@@ -64,6 +67,7 @@ class JointCut:
     shifted: tuple[str, ...]
     probability: float
     frozen: bool
+    lacks_valley: bool = False
 
     def outside(self) -> OutsideCut:
         """Return it in the form in which an acquisition is gated with it."""
@@ -74,6 +78,7 @@ class JointCut:
             value=self.value,
             quality=self.quality,
             draws=self.draws,
+            lacks_valley=self.lacks_valley,
         )
 
 
@@ -131,24 +136,52 @@ def gate_jointly(
         )
         for name in names
     }
-    findings = {name: tuple(_findings(name, cuts, single[name])) for name in names}
+    findings = {name: joint_findings(name, cuts, TubeCuts.of_gating(single[name])) for name in names}
     return JointGating(single=single, joint=joint, cuts=cuts, findings=findings)
 
 
 def joint_cuts(single: Mapping[str, Gating], *, frozen: Sequence[JointCut] = ()) -> tuple[JointCut, ...]:
     """Find the cuts several visits, each gated by itself, have in common."""
-    names = sorted(single)
-    found = {name: {cut.place: cut for cut in found_cuts(single[name])} for name in names}
+    panel = next((gated.panel for gated in single.values()), None)
+    return common_cuts({name: TubeCuts.of_gating(gated) for name, gated in single.items()}, panel=panel, frozen=frozen)
+
+
+def common_cuts(found: Mapping[str, TubeCuts], *, panel: Panel | None, frozen: Sequence[JointCut] = ()) -> tuple[JointCut, ...]:
+    """Find the cuts several visits have in common, from the cuts each found itself; the events are not needed.
+
+    Parameters
+    ----------
+    panel
+        Says which gates take the other visits' cut where a visit has no valley; without a panel all do.
+    frozen
+        As for :func:`gate_jointly`.
+    """
+    names = sorted(found)
     held = {(cut.population, cut.marker): cut for cut in frozen}
-    places = sorted({place for cuts in found.values() for place in cuts})
+    places = sorted({place for name in names for place in found[name].cuts})
     cuts = []
     for place in places:
-        own = {name: found[name][place] for name in names if place in found[name]}
-        transforms = {name: single[name].transforms[place[1]] for name in own}
-        cut = _frozen(held[place], own, transforms) if place in held else _joined(own, transforms)
+        own = {name: found[name].cuts[place] for name in names if place in found[name].cuts}
+        transforms = {name: found[name].transforms[place] for name in own}
+        borrows = panel is None or borrows_from(panel, place, "visits")
+        if place in held:
+            cut: JointCut | None = _frozen(held[place], own, transforms, borrows=borrows)
+        else:
+            cut = _joined(own, transforms, borrows=borrows)
         if cut is not None:
             cuts.append(cut)
     return tuple(cuts)
+
+
+def borrows_from(panel: Panel, place: Place, source: str) -> bool:
+    """Whether a gate takes a cut from elsewhere, ``"visits"`` or ``"group"``, where it has no valley of its own.
+
+    Gates that look for no valley always share with the subject's other visits, and never with the batch.
+    """
+    population, marker = place
+    template = panel.population(population)
+    valleys = [gate for gate in (template.gates if template else ()) if isinstance(gate, ValleyGate) and gate.marker == marker]
+    return any(source in gate.borrow for gate in valleys) if valleys else source == "visits"
 
 
 def frequency_change(gated: JointGating, first: str, second: str, *, population: str, denominator: str) -> FrequencyChange:
@@ -188,7 +221,7 @@ def _share(gated: Gating, population: str, denominator: str) -> _Share:
     return _Share(share=share, variance=smoothed * (1 - smoothed) / (bottom + 4) + share**2 * relative_variance(steps))
 
 
-def _joined(own: Mapping[str, FoundCut], transforms: Mapping[str, Transform]) -> JointCut | None:
+def _joined(own: Mapping[str, FoundCut], transforms: Mapping[str, Transform], *, borrows: bool) -> JointCut | None:
     """Average the visits' cuts, leaving out one after another that has shifted."""
     trusted = sorted(name for name, cut in own.items() if cut.quality is not None and cut.quality >= NO_VALLEY_QUALITY)
     if len(own) < 2 or not trusted:
@@ -212,7 +245,9 @@ def _joined(own: Mapping[str, FoundCut], transforms: Mapping[str, Transform]) ->
     joined = np.average(draws, axis=0, weights=weights) if all(row.size for row in draws) else np.empty(0)
     places = linear_places(scale, np.array([middle, *joined]))
     first = own[trusted[0]]
-    doubtful = sorted(set(own) - set(trusted))
+    doubtful = sorted(set(own) - set(trusted)) if borrows else []
+    if len(members) + len(doubtful) < 2:
+        return None
     return JointCut(
         population=first.population,
         marker=first.marker,
@@ -223,15 +258,19 @@ def _joined(own: Mapping[str, FoundCut], transforms: Mapping[str, Transform]) ->
         shifted=tuple(sorted(shifted)),
         probability=probability,
         frozen=False,
+        lacks_valley=any(own[name].lacks_valley for name in members),
     )
 
 
-def _frozen(held: JointCut, own: Mapping[str, FoundCut], transforms: Mapping[str, Transform]) -> JointCut:
+def _frozen(held: JointCut, own: Mapping[str, FoundCut], transforms: Mapping[str, Transform], *, borrows: bool) -> JointCut:
     """Keep a cut where it was; visits that were members stay so, others join unless their own cut differs."""
-    shifted, least = [], 1.0
+    shifted, left_out, least = [], [], 1.0
     for name in sorted(own):
         cut = own[name]
-        if name in held.members or cut.quality is None or cut.quality < NO_VALLEY_QUALITY:
+        if name in held.members:
+            continue
+        if cut.quality is None or cut.quality < NO_VALLEY_QUALITY:
+            left_out += [] if borrows else [name]
             continue
         placed = _on_scale(cut, transforms[name])
         middle = float(transforms[name].exact(np.array([held.value]))[0])
@@ -245,10 +284,11 @@ def _frozen(held: JointCut, own: Mapping[str, FoundCut], transforms: Mapping[str
         value=held.value,
         quality=held.quality,
         draws=held.draws,
-        members=tuple(sorted((set(own) | set(held.members)) - set(shifted))),
+        members=tuple(sorted((set(own) | set(held.members)) - {*shifted, *left_out})),
         shifted=tuple(sorted({*held.shifted, *shifted})),
         probability=least,
         frozen=True,
+        lacks_valley=held.lacks_valley,
     )
 
 
@@ -283,31 +323,38 @@ def _chi_square_tail(square: float, degrees: int) -> float:
     return float(gammaincc(degrees / 2, square / 2))
 
 
-def _findings(name: str, cuts: Sequence[JointCut], single: Gating) -> list[Finding]:
-    findings = []
-    for cut in cuts:
-        where = f"Acquisition '{single.acquisition}', population '{cut.population}'."
-        if name in cut.shifted:
-            findings.append(
-                Finding(
-                    code="CUT_SHIFTED",
-                    severity=Severity.WARNING,
-                    where=where,
-                    message=f"The cut on {cut.marker} differs from the subject's other visits by more than chance allows.",
-                    remedy="Look at the plots side by side: the staining drifted, or the cells changed; the own cut was kept.",
-                )
-            )
-        elif name in cut.members and any(
-            own.marker == cut.marker and (own.quality or 0.0) < NO_VALLEY_QUALITY
-            for own in single.populations[cut.population].cuts
-        ):
-            findings.append(
-                Finding(
-                    code="CUT_FROM_OTHER_VISITS",
-                    severity=Severity.NOTE,
-                    where=where,
-                    message=f"There is no valley of its own on {cut.marker}; the cut is that of the subject's other visits.",
-                    remedy="Look at the plot before the number is used.",
-                )
-            )
-    return findings
+def joint_findings(name: str, cuts: Sequence[JointCut], own: TubeCuts) -> tuple[Finding, ...]:
+    """Say of a visit where its own cut had shifted from the joint one, and where it took the others'."""
+    return tuple(finding for cut in cuts for finding in cut_findings(name, cut, own))
+
+
+def cut_findings(name: str, cut: JointCut, own: TubeCuts) -> tuple[Finding, ...]:
+    """Say the same about one gate."""
+    where = finding_place(own.acquisition, cut.population)
+    found = own.cuts.get((cut.population, cut.marker))
+    if name in cut.shifted:
+        return (
+            Finding(
+                code="CUT_SHIFTED",
+                severity=Severity.WARNING,
+                where=where,
+                message=f"The cut on {cut.marker} differs from the subject's other visits by more than chance allows.",
+                remedy="Look at the plots side by side: the staining drifted, or the cells changed; the own cut was kept.",
+            ),
+        )
+    if name in cut.members and found is not None and (found.quality or 0.0) < NO_VALLEY_QUALITY:
+        return (
+            Finding(
+                code="CUT_FROM_OTHER_VISITS",
+                severity=Severity.NOTE,
+                where=where,
+                message=f"There is no valley of its own on {cut.marker}; the cut is that of the subject's other visits.",
+                remedy="Look at the plot before the number is used.",
+            ),
+        )
+    return ()
+
+
+def finding_place(acquisition: str, population: str) -> str:
+    """Say which gate a finding is about."""
+    return f"Acquisition '{acquisition}', population '{population}'."

@@ -135,13 +135,17 @@ class Judge:
                     "Look at the plot: check staining, compensation and voltage of this channel.",
                 )
             elif cut.lacks_valley:
-                clear = cut.quality is not None and cut.quality >= CLEAR_EDGE_QUALITY
+                by_control = cut.origin == "quantile of control"
+                clear = by_control or (cut.quality is not None and cut.quality >= CLEAR_EDGE_QUALITY)
+                told = f"one {cut.origin}" if cut.origin.startswith("joint") else f"the {cut.origin}"
                 yield self.finding(
                     "NO_VALLEY",
                     Severity.NOTE if clear else Severity.WARNING,
                     template,
-                    f"No valley parts negative from positive on {cut.marker}; the cut is the {cut.origin}.",
-                    "Look at the plot before the number is used; a control without this antibody would place the cut.",
+                    f"No valley parts negative from positive on {cut.marker}; the cut is {told}.",
+                    "None needed: a control without this antibody placed it."
+                    if by_control
+                    else "Look at the plot before the number is used; a control without this antibody would place the cut.",
                 )
 
     def _ellipse(self, template: GateTemplate, ellipse: Ellipse) -> Iterator[Finding]:

@@ -92,6 +92,13 @@ def match_markers(panel: Panel, acquisition: Acquisition) -> Mapping[str, int]:
     return found
 
 
+def marker_named(panel: Panel, said: str) -> str | None:
+    """Return the panel's marker that a name or alias means, written as anybody writes it; None where it is none of them."""
+    return next(
+        (one.name for one in panel.markers if _plain(said) in {_plain(name) for name in (one.name, *one.aliases)}), None
+    )
+
+
 def _dumped(panel: Panel, found: Mapping[str, int]) -> list[str]:
     """Markers only used where a tube has them, that share a channel with another: one dye for dead cells and monocytes."""
     used = {name for population in panel.populations for name in required_markers_of(population)}

@@ -47,6 +47,9 @@ class ValleyGate(_Declaration):
         every event through, for a gate that removes a population many people do not have.
     reference, quantile
         That population, and its quantile.
+    control
+        Take the quantile of the parent population in the batch's control for this marker (its FMO) instead of the reference's,
+        where one was acquired; known only in a second step.
     within
         Limits, on the marker's scale, outside which a cut is not believed.
     where_present
@@ -64,6 +67,7 @@ class ValleyGate(_Declaration):
     without: Literal["mixture", "pass", "quantile"] = "mixture"
     reference: PopulationName | None = None
     quantile: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    control: bool = False
     within: tuple[float, float] | None = None
     where_present: bool = False
 
@@ -73,6 +77,8 @@ class ValleyGate(_Declaration):
             raise ValueError(
                 "'reference' names the population whose quantile is used where without = 'quantile', and only there"
             )
+        if self.control and self.reference is None:
+            raise ValueError("'control' takes the place of 'reference', which is needed where no control was acquired")
         return self
 
 

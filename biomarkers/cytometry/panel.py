@@ -206,6 +206,30 @@ class Identity(_Declaration):
     on_contradiction: Literal["reject", "rename"] = "reject"
 
 
+class DeclaredSpillover(_Declaration):
+    """A spillover matrix the laboratory computed itself, for files that carry none or a wrong one.
+
+    Attributes
+    ----------
+    detectors
+        As the files name them ($PnN).
+    rows
+        One a dye, in the order of the detectors: its light in each of them, relative to its own.
+    """
+
+    detectors: Annotated[tuple[str, ...], Field(min_length=1)]
+    rows: tuple[tuple[Annotated[float, Field(allow_inf_nan=False)], ...], ...]
+
+    @model_validator(mode="after")
+    def _is_square(self) -> Self:
+        size = len(self.detectors)
+        if len(self.rows) != size or any(len(row) != size for row in self.rows):
+            raise ValueError(f"a spillover matrix of {size} detectors has {size} rows of {size} numbers")
+        if len(set(self.detectors)) != size or any(row[place] <= 0 for place, row in enumerate(self.rows)):
+            raise ValueError("each detector stands once, and each dye shines in its own")
+        return self
+
+
 class Panel(_Declaration):
     """A gating template.
 
@@ -214,7 +238,8 @@ class Panel(_Declaration):
     data
         ``"raw"`` as acquired; ``"scaled"`` already compensated and transformed, as published data often are.
     compensation
-        ``"embedded"`` takes the file's own matrix and refuses numbers without one; ``"none"`` for data unmixed already.
+        ``"embedded"`` takes the file's own matrix and refuses numbers without one; ``"panel"`` takes the one declared here as
+        ``spillover``, whatever the file carries; ``"none"`` for data unmixed already.
     exclusive
         What tells whether the compensation resolves.
     identity
@@ -227,7 +252,8 @@ class Panel(_Declaration):
     title: str
     version: Annotated[int, Field(ge=1)] = 1
     data: Literal["raw", "scaled"] = "raw"
-    compensation: Literal["embedded", "none"] = "embedded"
+    compensation: Literal["embedded", "panel", "none"] = "embedded"
+    spillover: DeclaredSpillover | None = None
     exclusive: tuple[Exclusive, ...] = ()
     identity: Identity | None = None
     quality: QualityLimits = QualityLimits()
@@ -236,6 +262,8 @@ class Panel(_Declaration):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if (self.compensation == "panel") != (self.spillover is not None):
+            raise ValueError("'spillover' is declared where compensation = \"panel\", and only there")
         problems = [*self._doubled(), *self._unknown_markers(), *self._unknown_populations()]
         if problems:
             raise ValueError("; ".join(problems))

@@ -7,18 +7,23 @@ pattern is a specimen's only if it is written as one.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from biomarkers.cytometry.analysis import ControlReading
+from biomarkers.cytometry.cut_records import ControlCut
+from biomarkers.cytometry.cuts import seed_of_draws
+from biomarkers.cytometry.density import redraw_quantile
+from biomarkers.cytometry.gated import Gating
+from biomarkers.cytometry.panel import Panel, QuantileGate, ValleyGate
 from biomarkers.errors import GatingError, IdentifierError
 from biomarkers.results import Finding, Result, Severity
 from biomarkers.study.cellular import TubeRole, TubeSidecar
 from biomarkers.study.definition import IdentifierPatterns
-from biomarkers.study.identifiers import accession_from_fcs_name
+from biomarkers.study.identifiers import specimen_from_fcs_name
 
 FEWEST_FMO_EVENTS = 200
 """Events of an FMO's parent population below which its upper quantile is not worth a cut: two events lie above it."""
@@ -59,9 +64,9 @@ def tube_of(name: str, patterns: IdentifierPatterns, sidecar: TubeSidecar | None
         Several patterns of different roles fit, or the sidecar contradicts the name.
     """
     fitting = [tube for pattern in patterns.fcs_roles if (tube := _by_pattern(name, patterns, pattern.role, pattern.pattern))]
-    accession = accession_from_fcs_name(patterns, name)
-    if accession is not None:
-        fitting.append(Tube(role=TubeRole.SPECIMEN, accession_id=accession))
+    specimen = specimen_from_fcs_name(patterns, name)
+    if specimen is not None:
+        fitting.append(Tube(role=TubeRole.SPECIMEN, accession_id=specimen.accession_id, batch=specimen.batch))
     if len({tube.role for tube in fitting}) > 1:
         raise IdentifierError(
             what=f"The file's name fits the patterns of {' and '.join(tube.role for tube in fitting)}.",
@@ -72,6 +77,12 @@ def tube_of(name: str, patterns: IdentifierPatterns, sidecar: TubeSidecar | None
     if sidecar is None:
         return by_name or Tube(role=TubeRole.SPECIMEN)
     return _agreed(name, by_name, sidecar)
+
+
+def with_batch_by_keyword(tube: Tube, patterns: IdentifierPatterns, keywords: Mapping[str, str]) -> Tube:
+    """Take the staining batch from the file's keyword, where the study names one and neither name nor sidecar has said it."""
+    said = keywords.get(patterns.fcs_batch_keyword.upper(), "").strip() if patterns.fcs_batch_keyword else ""
+    return replace(tube, batch=said) if said and not tube.batch else tube
 
 
 def _by_pattern(name: str, patterns: IdentifierPatterns, role: TubeRole, pattern: str) -> Tube | None:
@@ -161,6 +172,61 @@ def fmo_cut(values: npt.NDArray[np.float32], *, marker: str, quantile: float = 0
         lower=float(finite[below]) if below >= 0 else None,
         upper=float(finite[above]) if above < finite.size else None,
         events=int(finite.size),
+    )
+
+
+def control_cuts(gated: Gating, marker: str) -> tuple[ControlCut, ...]:
+    """Place the cuts of every gate that asks for this control, on a gated FMO; gates with too few events have none.
+
+    Parameters
+    ----------
+    gated
+        The FMO, gated by the specimens' panel.
+    marker
+        The one it lacks, as the panel names it.
+    """
+    found = []
+    for template in gated.panel.populations:
+        for gate in template.gates:
+            if not isinstance(gate, QuantileGate | ValleyGate) or not gate.control or gate.marker != marker:
+                continue
+            if marker not in gated.linear:
+                continue
+            values = gated.linear[marker][gated.parent_membership(template.name)]
+            values = values[np.isfinite(values)]
+            if values.size < FEWEST_FMO_EVENTS:
+                continue
+            cut = fmo_cut(values, marker=marker, quantile=gate.quantile)
+            draws = redraw_quantile(values, gate.quantile, seed_of_draws(template.name, marker))
+            found.append(
+                ControlCut(
+                    population=template.name,
+                    marker=marker,
+                    quantile=cut.quantile,
+                    value=cut.value,
+                    lower=cut.lower,
+                    upper=cut.upper,
+                    draws=tuple(float(draw) for draw in draws),
+                    events=cut.events,
+                )
+            )
+    return tuple(found)
+
+
+def controlled_markers(panel: Panel) -> tuple[str, ...]:
+    """Name the markers for which a panel asks for an FMO."""
+    gates = (gate for template in panel.populations for gate in template.gates)
+    asking = (gate.marker for gate in gates if isinstance(gate, QuantileGate | ValleyGate) and gate.control)
+    return tuple(dict.fromkeys(asking))
+
+
+def populations_asking(panel: Panel, *, without: Collection[str]) -> frozenset[str]:
+    """Name the populations with a gate that asks for an FMO of a marker which is not among those named."""
+    return frozenset(
+        template.name
+        for template in panel.populations
+        for gate in template.gates
+        if isinstance(gate, QuantileGate | ValleyGate) and gate.control and gate.marker not in without
     )
 
 

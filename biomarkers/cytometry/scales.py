@@ -64,9 +64,13 @@ def _reach(values: Column, top: float) -> float:
 
 
 def linear_places(transform: Transform, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Bring places on a display scale back to the linear scale, which acquisitions share, by bisection."""
+    """Bring places on a display scale back to the linear one, which acquisitions share; by bisection where no formula does."""
     if isinstance(transform, Linear):
         return values
+    if isinstance(transform, Asinh):
+        return transform.cofactor * np.sinh(values)
+    if isinstance(transform, Logicle):
+        return transform.inverse(values)
     low, high = np.full(values.shape, -1.0), np.full(values.shape, 1.0)
     for _ in range(OUTWARD_STEPS):
         low = np.where(transform.exact(low) > values, 2.0 * low, low)

@@ -1,6 +1,7 @@
 """Whether signal and flow were steady while a tube was acquired, and which stretches of it to leave out.
 
-Knows events in the order they were seen. Must not know markers, gates or files.
+Knows events in the order they were seen, which is known only where a clock or running numbers go with them: files that software
+has sorted or put together look disturbed everywhere, and nothing of them is left out. Must not know markers, gates or files.
 
 The events are cut into slices of equal number. For each channel and each of five quantiles of the whole acquisition, a slice's
 share of events above the quantile has a known expectation and, in a steady acquisition, binomial scatter; no transform changes
@@ -37,6 +38,9 @@ SAMPLED_EVENTS = 50_000
 
 FEWEST_TICKS = 10
 """Steps of the clock a slice must last for its rate to mean anything."""
+
+BACKWARD_STEPS = 0.001
+"""Share of steps by which a clock may run backwards: it starts anew at most a few times."""
 
 MAD_TO_SD = 1.4826
 
@@ -118,8 +122,10 @@ def judge_time(acquisition: Acquisition, limits: QualityLimits, columns: Sequenc
         Channels to follow, such as those the panel uses; by default all but the clock and running numbers.
     """
     count = acquisition.event_count
+    if _clock(acquisition) is None and not _is_numbered(acquisition):
+        return _unjudged(acquisition)  # the acquisition's own findings say that the clock is missing or runs backwards
     if count < limits.fewest_events_in_time.value:
-        return _unjudged(acquisition, limits)
+        return _unjudged(acquisition, _too_few(acquisition, limits))
     slice_count = int(min(limits.most_slices.value, count // limits.slice_events.value))
     edges = np.linspace(0, count, slice_count + 1).astype(np.int64)
     followed = _followed(acquisition, columns)
@@ -165,7 +171,7 @@ def judge_time(acquisition: Acquisition, limits: QualityLimits, columns: Sequenc
     )
 
 
-def _unjudged(acquisition: Acquisition, limits: QualityLimits) -> TimeQuality:
+def _unjudged(acquisition: Acquisition, *findings: Finding) -> TimeQuality:
     count = acquisition.event_count
     return TimeQuality(
         keep=np.ones(count, dtype=np.bool_),
@@ -176,17 +182,29 @@ def _unjudged(acquisition: Acquisition, limits: QualityLimits) -> TimeQuality:
         seconds=None,
         rate=None,
         drifts=(),
-        findings=(
-            Finding(
-                code="TIME_NOT_JUDGED",
-                severity=Severity.NOTE,
-                where=f"Acquisition '{acquisition.name}'.",
-                message=f"{count} events are too few to judge signal and flow over time; "
-                f"{limits.fewest_events_in_time.value:.0f} are needed.",
-                remedy="Acquire more events of this tube.",
-            ),
-        ),
+        findings=findings,
     )
+
+
+def _too_few(acquisition: Acquisition, limits: QualityLimits) -> Finding:
+    return Finding(
+        code="TIME_NOT_JUDGED",
+        severity=Severity.NOTE,
+        where=f"Acquisition '{acquisition.name}'.",
+        message=f"{acquisition.event_count} events are too few to judge signal and flow over time; "
+        f"{limits.fewest_events_in_time.value:.0f} are needed.",
+        remedy="Acquire more events of this tube.",
+    )
+
+
+def _clock(acquisition: Acquisition) -> npt.NDArray[np.float64] | None:
+    """Return the time of each event; None without a clock that runs forward."""
+    index = next((i for i, channel in enumerate(acquisition.channels) if is_time(channel)), None)
+    if index is None:
+        return None
+    time = acquisition.events[:, index].astype(np.float64)
+    runs = np.isfinite(time).all() and np.mean(np.diff(time) < 0) <= BACKWARD_STEPS
+    return time if runs else None
 
 
 def _followed(acquisition: Acquisition, columns: Sequence[int] | None) -> list[int]:
@@ -228,11 +246,8 @@ def _deviations(shares: Floats, sizes: npt.NDArray[np.int64]) -> Floats:
 
 def _rates(acquisition: Acquisition, edges: npt.NDArray[np.int64]) -> tuple[Floats | None, Floats | None]:
     """When each slice began, and its rate relative to the median; None without a clock that runs forward finely enough."""
-    index = next((i for i, channel in enumerate(acquisition.channels) if is_time(channel)), None)
-    if index is None:
-        return None, None
-    time = acquisition.events[:, index].astype(np.float64)
-    if not np.isfinite(time).all() or np.mean(np.diff(time) < 0) > 0.001:
+    time = _clock(acquisition)
+    if time is None:
         return None, None
     starts = time[edges[:-1]]
     lasting = np.diff(np.append(starts, time[-1]))
@@ -252,6 +267,16 @@ def _short_stretches(bad: npt.NDArray[np.bool_], shortest: int) -> npt.NDArray[n
     for begin, end in zip(borders[::2], borders[1::2], strict=True):
         lone[begin:end] = end - begin < shortest
     return lone
+
+
+def _is_numbered(acquisition: Acquisition) -> bool:
+    """Whether a channel numbers the events in their order: it rises by the same from each to the next."""
+    stride = max(1, acquisition.event_count // 2000)
+    for column in acquisition.events.T:
+        steps = np.diff(column[::stride].astype(np.float64))
+        if steps.size and np.isfinite(steps).all() and steps.min() > 0 and steps.max() < 1.01 * steps.min():
+            return True
+    return False
 
 
 def _drifts(

@@ -139,6 +139,13 @@ class Logicle:
         scaled = reference.logicle(flat, [0], t=self.top, m=self.decades, w=self.width, a=self.negative_decades)
         return np.where(finite, scaled.reshape(values.shape), values)
 
+    def inverse(self, values: Floats64) -> Floats64:
+        """Bring places on the scale back to linear values by its definition."""
+        flat = np.asarray(values, dtype=np.float64).reshape(-1, 1)
+        linear = reference.logicle_inverse(flat, [0], t=self.top, m=self.decades, w=self.width, a=self.negative_decades)
+        back: Floats64 = linear.reshape(values.shape)
+        return back
+
 
 class Tabulated(Transform, Protocol):
     """A scale whose exact form is dear, so that many events are brought to it by a table.

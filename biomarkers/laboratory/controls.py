@@ -1,4 +1,4 @@
-"""Controls over the runs of their lots, from what is on record.
+"""Controls over the runs of their lots, and the control PBMC over its batches, from what is on record.
 
 Knows how recorded controls become points of a chart, and which day counts for a run. Must not know the rules.
 """
@@ -8,14 +8,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from biomarkers.elisa.control_charts import ControlPoint, ControlSeries, control_point, levey_jennings
+from biomarkers.laboratory.cut_overview import control_points_of
 from biomarkers.readers.reading_days import reading_day
 from biomarkers.store.controls import StoredControl, StoredScatter, stored_controls
 from biomarkers.store.database import Reading
+from biomarkers.store.tubes import all_tubes
 
 
 def control_series(reading: Reading, *, analyte: str | None = None) -> tuple[ControlSeries, ...]:
-    """Return the Levey-Jennings series of every analyte, control level and lot, or of one analyte's."""
-    return levey_jennings(control_points(stored_controls(reading, analyte=analyte)))
+    """Return the Levey-Jennings series of every analyte, level and lot, and of the control PBMC, or of one analyte's."""
+    plates = levey_jennings(control_points(stored_controls(reading, analyte=analyte)))
+    cells = levey_jennings([point for tube in all_tubes(reading) for point in control_points_of(tube)])
+    return (*plates, *(series for series in cells if analyte in {None, series.analyte}))
 
 
 def control_points(controls: Sequence[StoredControl]) -> tuple[ControlPoint, ...]:

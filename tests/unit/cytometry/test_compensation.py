@@ -9,6 +9,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pytest
+from pydantic import ValidationError
 
 from biomarkers.cytometry.acquisition import Acquisition, Spillover
 from biomarkers.cytometry.compensation import compensate, rank_correlation, undo_spillover
@@ -52,6 +53,26 @@ def test_a_panel_for_unmixed_events_leaves_them_alone(make_tube: MakeTube, panel
     done = compensate(acquisition, unmixed, match_markers(unmixed, acquisition))
     assert done.values is acquisition.events
     assert done.findings == ()
+
+
+def test_a_panels_own_matrix_takes_the_place_of_the_files_or_of_none(make_tube: MakeTube, panel: Panel) -> None:
+    acquisition, _ = make_tube(scale=0.2)
+    own = acquisition.spillover
+    assert own is not None
+    declared = {"detectors": own.detectors, "rows": own.matrix.tolist()}
+    with_matrix = Panel.model_validate({**panel.model_dump(), "compensation": "panel", "spillover": declared})
+    columns = match_markers(panel, acquisition)
+    expected = compensate(acquisition, panel, columns).values
+    wrong = replace(own, matrix=np.eye(len(own.detectors)))
+    for carried in (None, wrong):
+        done = compensate(replace(acquisition, spillover=carried), with_matrix, columns)
+        np.testing.assert_array_equal(done.values, expected)
+        assert "COMPENSATION_MISSING" not in {finding.code for finding in done.findings}
+    for broken in ({"rows": own.matrix.tolist()[:-1]}, {"detectors": ("D0-A",) * len(own.detectors)}):
+        with pytest.raises(ValidationError, match="spillover"):
+            Panel.model_validate({**panel.model_dump(), "compensation": "panel", "spillover": {**declared, **broken}})
+    with pytest.raises(ValidationError, match="only there"):
+        Panel.model_validate({**panel.model_dump(), "compensation": "panel"})
 
 
 def test_rank_correlation_sees_order_alone() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from biomarkers.cytometry.roles import Tube, batch_findings, control_readings, fmo_cut, tube_of
+from biomarkers.cytometry.roles import Tube, batch_findings, control_readings, fmo_cut, tube_of, with_batch_by_keyword
 from biomarkers.errors import GatingError, IdentifierError
 from biomarkers.provenance import Provenance, utc_now
 from biomarkers.results import Assay, Interval, Quantity, Result
@@ -60,6 +60,17 @@ def test_a_name_that_two_roles_claim_is_refused() -> None:
     )
     with pytest.raises(IdentifierError, match="fits the patterns of CONTROL_PBMC and BEADS"):
         tube_of("CONTROL_B07.fcs", both)
+
+
+def test_the_batch_is_told_by_the_name_by_the_sidecar_or_by_a_keyword_the_study_names() -> None:
+    named = PATTERNS.model_copy(update={"fcs_file": "{accession_id}_{batch}.fcs", "fcs_batch_keyword": "Experiment Name"})
+    keywords = {"EXPERIMENT NAME": " B-07 "}
+    by_name = tube_of("ATR-000123_B08.fcs", named)
+    assert (by_name.accession_id, by_name.batch) == ("ATR-000123", "B08")
+    assert with_batch_by_keyword(by_name, named, keywords).batch == "B08"
+    control = tube_of("beads.fcs", named, TubeSidecar(role=TubeRole.BEADS))
+    assert with_batch_by_keyword(control, named, keywords).batch == "B-07"
+    assert with_batch_by_keyword(control, PATTERNS, keywords).batch == ""
 
 
 def test_patterns_that_leave_the_marker_open_are_refused() -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from biomarkers.cytometry.acquisition import Acquisition, Channel
+from biomarkers.cytometry.acquisition import Acquisition, Channel, quality_findings
 from biomarkers.cytometry.quality_limits import Limit, QualityLimits
 from biomarkers.cytometry.time_quality import Slice, judge_time
 
@@ -147,3 +147,14 @@ def test_a_channel_that_holds_one_value_or_none_is_no_trouble() -> None:
     events[:, 1] = np.nan
     events[::7, 2] = np.nan
     assert judge_time(replace(acquisition, events=events), LIMITS).removed == 0
+
+
+def test_a_file_that_software_sorted_loses_nothing_because_its_order_is_no_time() -> None:
+    acquisition = _steady()
+    by_brightness = acquisition.events[np.argsort(acquisition.events[:, 0])]
+    exported = replace(acquisition, events=np.ascontiguousarray(by_brightness[:, :-1]), channels=acquisition.channels[:-1])
+    for shuffled in (exported, replace(acquisition, events=by_brightness)):
+        judged = judge_time(shuffled, LIMITS)
+        assert judged.removed == 0
+        assert judged.findings == ()
+        assert {one.code for one in quality_findings(shuffled, LIMITS)} <= {"TIME_MISSING", "TIME_NOT_ASCENDING"} != set()
