@@ -18,7 +18,7 @@ from biomarkers.reports.slide_files import QUALITY_PAGE
 from biomarkers.results import Assay
 from biomarkers.store.results import current_runs, read_analysis
 from biomarkers.study.tissue import SlideRole
-from flows import steps
+from flows import slide_signing, steps
 from flows.bench import attempt, bench
 from flows.evidence import keep
 from flows.settings import lab_task
@@ -34,6 +34,7 @@ from flows.slide_work import (
     slide_evidence,
     tile_works,
 )
+from flows.stain_batch_pages import stain_batch_pages
 from flows.work import Analysed, Outcome, WorkFile
 
 TILES_A_WORK = 4
@@ -72,14 +73,23 @@ async def slides(groups: Sequence[Sequence[DroppedFile]]) -> None:
 
 
 async def _take(task: SlideTask, room: asyncio.Semaphore, before: asyncio.Event | None, settled: asyncio.Event) -> None:
-    """Score a slide, record it after the one before it, so that recording has an order, and draw its evidence."""
+    """Score a slide, record it after the one before it, so that recording has an order, and draw its evidence.
+
+    A further scan of a section on record waits for a decision instead.
+    """
     async with room:
+        if slide_signing.waits_as_rescan(task):
+            settled.set()
+            return
         scored = await score(slide_work(task.files))
         if before is not None:
             await before.wait()
-        steps.settle(task.held, scored.outcome, reason=task.reason)
+        waits = slide_signing.waits_as_rescan(task)
+        if not waits:
+            steps.settle(task.held, scored.outcome, reason=task.reason, also=slide_signing.consequences(task))
         settled.set()
-        await slide_pages([scored])
+        if not waits:
+            await slide_pages([scored])
 
 
 async def scored_in(work: SlideWork, room: asyncio.Semaphore) -> ScoredSlide:
@@ -116,7 +126,11 @@ async def slide_pages(slides_scored: Sequence[ScoredSlide]) -> None:
 
 @lab_task("absent slide pages")
 async def absent_slide_pages() -> None:
-    """Draw the evidence of slides that have none because drawing was cut short; they are measured again for it."""
+    """Draw the evidence of slides that have none because drawing was cut short, and pages of stain batches that changed.
+
+    Such slides are measured again for it.
+    """
+    await stain_batch_pages()
     laboratory = bench().laboratory
     with laboratory.database.read() as reading:
         runs = [
@@ -152,6 +166,8 @@ def slide_work(files: Mapping[str, WorkFile]) -> SlideWork:
         file=files["instrument"],
         sidecar=files.get("sidecar"),
         annotation=files.get("annotation"),
+        labels=files.get("labels"),
+        classes=files.get("classes"),
         signature=files.get("signature"),
         definition=laboratory.definition,
         specimens=steps.specimens(),

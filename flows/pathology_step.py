@@ -10,9 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 
 from biomarkers.ihc.analysis import SlideAnalysis
+from biomarkers.ihc.pooling import POOLING_STEP
 from biomarkers.provenance import Input, canonical_json, content_digest
 from biomarkers.results import Assay, DerivedAnalysis, Finding, Parent, Remark, Run, Severity, derived_run_identity
 from biomarkers.store.results import measured_analyses, read_analysis
+from biomarkers.store.slides import runs_derived_from_slides
 from biomarkers.store.study_lists import current_pathology
 from biomarkers.study.pathology import PathologyReading
 from flows.whole_set import WholeSet, parent_input, run_input
@@ -32,14 +34,29 @@ async def pathology_results(whole: WholeSet) -> Sequence[DerivedAnalysis]:
             (analysis_id, read_analysis(reading, analysis_id=analysis_id))
             for analysis_id in measured_analyses(reading, assay=Assay.IHC, accession_ids=tuple(by_accession))
         ]
+        pooled = runs_derived_from_slides(reading, step=POOLING_STEP)
     return [
-        _derived(whole, analysis_id, slide, by_accession[slide.run.results[0].accession_id])
+        _derived(
+            whole,
+            analysis_id,
+            slide,
+            by_accession[slide.run.results[0].accession_id],
+            also=sorted(pooled.get(slide.run.run_id, ())),
+        )
         for analysis_id, slide in recorded
         if isinstance(slide, SlideAnalysis)
     ]
 
 
-def _derived(whole: WholeSet, analysis_id: str, slide: SlideAnalysis, readings: Sequence[PathologyReading]) -> DerivedAnalysis:
+def _derived(
+    whole: WholeSet,
+    analysis_id: str,
+    slide: SlideAnalysis,
+    readings: Sequence[PathologyReading],
+    *,
+    also: Sequence[str],
+) -> DerivedAnalysis:
+    """Say of a slide, and of the runs that pool it with others, what was read."""
     measured = slide.run.results
     accession_id = measured[0].accession_id
     has_no_tumour = not any(reading.tumour_present for reading in readings)
@@ -55,7 +72,8 @@ def _derived(whole: WholeSet, analysis_id: str, slide: SlideAnalysis, readings: 
     )
     where = f"Specimen '{accession_id}', slide '{slide.run.name}'."
     remarks = tuple(
-        Remark(run_id=slide.run.run_id, accession_id=accession_id, finding=finding)
+        Remark(run_id=run_id_spoken_of, accession_id=accession_id, finding=finding)
+        for run_id_spoken_of in (slide.run.run_id, *also)
         for finding in (() if has_no_tumour else _said(readings, where))
     )
     refusal = _no_tumour(readings, where)

@@ -1,33 +1,46 @@
 """Which dropped files make up a slide, and what a file that comes later changes about a recorded one.
 
-Knows slides, sidecars, annotations and who must answer for what. Must not compute or know SQL.
+Knows slides, sidecars, annotations, label images and who must answer for what. Must not compute or know SQL.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from biomarkers.errors import BiomarkersError, WaitingForFileError
 from biomarkers.lab.archive import named
-from biomarkers.lab.inbox import is_annotation, is_sidecar, stem
+from biomarkers.lab.inbox import is_annotation, is_class_list, is_label_image, is_sidecar, stem
+from biomarkers.readers.slide_sidecars import read_slide_sidecar
 from biomarkers.results import Assay
 from biomarkers.store.results import RecordedRun, current_runs, is_recorded, run_by_instrument
 from biomarkers.study.slides import SlideSidecar
 from flows import steps
 from flows.bench import bench
-from flows.slide_work import read_sidecar
 from flows.steps import Held
 from flows.work import WorkFile
+
+_BESIDE: Mapping[str, Callable[[str], bool]] = {
+    "annotation": is_annotation,
+    "labels": is_label_image,
+    "classes": is_class_list,
+}
+"""Roles of the files that may lie beside a slide, with how their names tell."""
+
+_CALLED = {"annotation": "annotation", "labels": "label image", "classes": "list of classes"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlideTask:
-    """A slide to be scored: its files by role, those of them that were dropped now, and why where it is on record."""
+    """A slide to be scored: its files by role, those of them that were dropped now, and why where it is on record.
+
+    ``said`` is the sidecar that was dropped now.
+    """
 
     files: Mapping[str, WorkFile]
     held: tuple[Held, ...]
     reason: str
+    said: SlideSidecar | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,20 +48,18 @@ class _Group:
     """Dropped files of one name, at most one of each sort."""
 
     slide: Held | None
-    annotation: Held | None
+    beside: Mapping[str, Held]
     sidecar: Held | None
     said: SlideSidecar | None
 
     @property
     def held(self) -> tuple[Held, ...]:
-        return tuple(one for one in (self.slide, self.annotation, self.sidecar) if one is not None)
+        return tuple(one for one in (self.slide, *self.beside.values(), self.sidecar) if one is not None)
 
     @property
     def added(self) -> dict[str, WorkFile]:
         """What lies beside the slide, by role; a sidecar that only signs leaves the one that describes the slide in force."""
-        files: dict[str, WorkFile] = {}
-        if self.annotation is not None:
-            files["annotation"] = steps.work_file(self.annotation)
+        files = {role: steps.work_file(one) for role, one in self.beside.items()}
         if self.sidecar is not None and self.said is not None:
             files["sidecar" if self.said.describes else "signature"] = steps.work_file(self.sidecar)
         return files
@@ -75,7 +86,8 @@ def slide_tasks(held: Sequence[Held]) -> SlideTask | None:
     if group.slide is None:
         _wait_for_the_slide(group, several=bool(runs))
         return None
-    return SlideTask(files={"instrument": steps.work_file(group.slide), **group.added}, held=group.held, reason="")
+    files = {"instrument": steps.work_file(group.slide), **group.added}
+    return None if _lacks_labels(group, files) else SlideTask(files=files, held=group.held, reason="", said=group.said)
 
 
 def recorded_files(run: RecordedRun) -> dict[str, WorkFile]:
@@ -85,25 +97,30 @@ def recorded_files(run: RecordedRun) -> dict[str, WorkFile]:
 
 def _grouped(held: Sequence[Held]) -> _Group | None:
     sidecars = [one for one in held if is_sidecar(one.file.name)]
-    annotations = [one for one in held if is_annotation(one.file.name)]
-    slides = [one for one in held if one not in sidecars and one not in annotations]
-    for several, what in ((slides, "slide"), (annotations, "annotation"), (sidecars, "sidecar")):
+    beside = {role: [one for one in held if belongs(one.file.name)] for role, belongs in _BESIDE.items()}
+    slides = [one for one in held if one not in sidecars and not any(one in found for found in beside.values())]
+    for what, several in {
+        "slide": slides,
+        **{_CALLED[role]: found for role, found in beside.items()},
+        "sidecar": sidecars,
+    }.items():
         if len(several) > 1:
             steps.wait_for_a_person(several, held, what)
             return None
+    others = {role: found[0] for role, found in beside.items() if found}
     said = None
     if sidecars:
         try:
             with named(bench().laboratory.folder, steps.place_name(), {sidecars[0].file.name: sidecars[0].sha256}) as place:
-                said = read_sidecar(place / sidecars[0].file.name)
+                said = read_slide_sidecar(place / sidecars[0].file.name)
         except BiomarkersError as error:
             if error.is_transient:
                 raise
-            _refuse_sidecar(sidecars[0], (*slides, *annotations), error)
+            _refuse_sidecar(sidecars[0], (*slides, *others.values()), error)
             return None
     return _Group(
         slide=slides[0] if slides else None,
-        annotation=annotations[0] if annotations else None,
+        beside=others,
         sidecar=sidecars[0] if sidecars else None,
         said=said,
     )
@@ -123,24 +140,22 @@ def _refuse_sidecar(sidecar: Held, others: Sequence[Held], error: BiomarkersErro
 
 
 def _correction(group: _Group, run: RecordedRun) -> SlideTask | None:
-    """Change a recorded slide by what was dropped: a sidecar, a first annotation, or a corrected one that is signed for."""
+    """Change a recorded slide by what was dropped: a sidecar, a first annotation or label image, or a signed correction."""
     before = recorded_files(run)
     is_signed = group.said is not None and group.said.is_signed
-    corrects = (
-        group.annotation is not None and "annotation" in before and before["annotation"].sha256 != group.annotation.sha256
-    )
-    if corrects and not is_signed:
+    corrected = [role for role, one in group.beside.items() if role in before and before[role].sha256 != one.sha256]
+    if corrected and not is_signed:
         for one in group.held:
-            _wait_for_a_signature(one)
+            _wait_for_a_signature(one, _CALLED[corrected[0]])
         return None
-    if group.sidecar is not None and group.said is not None and not group.said.describes and group.annotation is None:
+    if group.sidecar is not None and group.said is not None and not group.said.describes and not group.beside:
         for one in group.held:
             steps.waiting(
                 one,
                 WaitingForFileError(
-                    what="The sidecar waits for the annotation it signs.",
+                    what="The sidecar waits for the annotation or label image it signs.",
                     where=f"File '{one.file.name}'.",
-                    remedy="Drop the corrected GeoJSON beside it; they share their name.",
+                    remedy="Drop the corrected file beside it; they share their name.",
                 ),
             )
         return None
@@ -150,13 +165,32 @@ def _correction(group: _Group, run: RecordedRun) -> SlideTask | None:
         for one in group.held:
             steps.seen(one, "These bytes are recorded already.")
         return None
-    return SlideTask(files=before | group.added, held=group.held, reason=_reason(group))
+    files = before | group.added
+    if _lacks_labels(group, files):
+        return None
+    return SlideTask(files=files, held=group.held, reason=_reason(group), said=group.said)
+
+
+def _lacks_labels(group: _Group, files: Mapping[str, WorkFile]) -> bool:
+    """Let a list of classes wait, with its slide, for the label image whose cells it names."""
+    if "classes" not in files or "labels" in files:
+        return False
+    for one in group.held:
+        steps.waiting(
+            one,
+            WaitingForFileError(
+                what=f"'{files['classes'].name}' says what the cells of a label image are, and there is none yet.",
+                where=f"File '{one.file.name}'.",
+                remedy=f"Drop '{stem(one.file.name)}.labels.tif' beside it.",
+            ),
+        )
+    return True
 
 
 def _reason(group: _Group) -> str:
     dropped = [
         f"The {what} '{one.file.name}' was dropped."
-        for what, one in (("annotation", group.annotation), ("sidecar", group.sidecar))
+        for what, one in (*((_CALLED[role], one) for role, one in group.beside.items()), ("sidecar", group.sidecar))
         if one is not None and not (what == "sidecar" and group.said is not None and not group.said.describes)
     ]
     if group.said is not None and group.said.is_signed:
@@ -164,12 +198,12 @@ def _reason(group: _Group) -> str:
     return " ".join(dropped)
 
 
-def _wait_for_a_signature(one: Held) -> None:
+def _wait_for_a_signature(one: Held, what: str) -> None:
     name = stem(one.file.name)
     steps.waiting(
         one,
         WaitingForFileError(
-            what="The annotation differs from the one this slide is recorded with, and nobody has signed for the correction.",
+            what=f"The {what} differs from the one this slide is recorded with, and nobody has signed for the correction.",
             where=f"File '{one.file.name}'.",
             remedy=f"Drop '{name}.toml' with by and reason beside it.",
         ),
@@ -178,7 +212,7 @@ def _wait_for_a_signature(one: Held) -> None:
 
 def _wait_for_the_slide(group: _Group, *, several: bool) -> None:
     for one in group.held:
-        what = "annotation" if is_annotation(one.file.name) else "sidecar"
+        what = next((_CALLED[role] for role, belongs in _BESIDE.items() if belongs(one.file.name)), "sidecar")
         name = stem(one.file.name)
         steps.waiting(
             one,

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
 
-from biomarkers.errors import BiomarkersError, Fault, IdentifierError, SourceFileError, StudyDefinitionError
+from biomarkers.errors import BiomarkersError, Fault, IdentifierError, StudyDefinitionError
 from biomarkers.ihc.analysis import SlideAnalysis, StudyScore, TileMeasurement, measure_tiles, parameters, score_slide
 from biomarkers.ihc.batches import judge_negative_control, judge_positive_control
 from biomarkers.ihc.calibration import SlideCalibration, TileTask, calibrate_slide, coarse_picture, tile_tasks
+from biomarkers.ihc.classes import CellClass
+from biomarkers.ihc.labels import measure_labels
 from biomarkers.ihc.protocol import StainProtocol
 from biomarkers.ihc.regions import Annotation
 from biomarkers.ihc.slide import SlideImage, working_scale
@@ -19,11 +20,12 @@ from biomarkers.ihc.stains import find_white_point
 from biomarkers.lab.folders import LabFolder
 from biomarkers.provenance import Input, Provenance, Source, canonical_json, content_digest, software_version
 from biomarkers.readers.annotations import read_annotations
-from biomarkers.readers.declarations import read_declaration
+from biomarkers.readers.label_images import read_label_classes, read_label_image
+from biomarkers.readers.slide_sidecars import read_slide_sidecar
 from biomarkers.readers.slides import open_slide
-from biomarkers.readers.stain_protocols import packaged_protocol
+from biomarkers.readers.stain_protocols import protocol_named
 from biomarkers.reports.slide_files import slide_files
-from biomarkers.results import Assay, Run, run_identity
+from biomarkers.results import Assay, Finding, Run, Severity, run_identity
 from biomarkers.study.definition import StudyDefinition
 from biomarkers.study.slides import SlideIdentity, SlideSidecar, slide_of
 from biomarkers.study.tissue import SlideRole, StainReference
@@ -43,6 +45,8 @@ class SlideWork:
         What it says of the slide.
     annotation
         Regions drawn on it.
+    labels, classes
+        Nuclei that another program found on it, and what they are.
     signature
         By which somebody answers for the annotation; kept as a source, and not read again.
     """
@@ -54,12 +58,15 @@ class SlideWork:
     computed_at: datetime
     sidecar: WorkFile | None = None
     annotation: WorkFile | None = None
+    labels: WorkFile | None = None
+    classes: WorkFile | None = None
     signature: WorkFile | None = None
 
     @property
     def files(self) -> tuple[WorkFile, ...]:
-        """The files that are read, the slide first."""
-        return tuple(file for file in (self.file, self.sidecar, self.annotation) if file is not None)
+        """The files that are read before anything is measured, the slide first."""
+        beside = (self.sidecar, self.annotation, self.classes)
+        return tuple(file for file in (self.file, *beside) if file is not None)
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -68,6 +75,8 @@ class SlideWork:
             "instrument": self.file,
             "sidecar": self.sidecar,
             "annotation": self.annotation,
+            "labels": self.labels,
+            "classes": self.classes,
             "signature": self.signature,
         }
         return tuple(
@@ -87,6 +96,8 @@ class SlidePlan:
     calibration: SlideCalibration
     tasks: tuple[TileTask, ...]
     annotations: tuple[Annotation, ...]
+    scanner: str = ""
+    class_by_label: Mapping[int, CellClass] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -126,7 +137,7 @@ def _plan(work: SlideWork) -> SlidePlan | SlideAnalysis:
         sidecar = SlideSidecar()
         if work.sidecar is not None:
             with at_fault(work.sidecar.name):
-                sidecar = read_sidecar(place / work.sidecar.name)
+                sidecar = read_slide_sidecar(place / work.sidecar.name)
         with at_fault(name):
             identity = slide_of(name, work.definition.identifiers, sidecar)
             if identity.role is SlideRole.HE:
@@ -136,14 +147,19 @@ def _plan(work: SlideWork) -> SlidePlan | SlideAnalysis:
             reference = _reference(work, identity)
             if identity.role is SlideRole.SPECIMEN:
                 raise_all(work.specimens.check(identity.accession_id, reference.materials, f"File '{name}'."))
-            protocol = packaged_protocol(reference.protocol)
+            protocol = _protocol(work, reference)
             with open_slide(place / name, pixel_size_um=sidecar.pixel_size_um) as slide:
                 size = slide.levels[0].width, slide.levels[0].height
                 calibration = calibrate_slide(slide, protocol)
+                scanner = sidecar.scanner or slide.scanner
         annotations: tuple[Annotation, ...] = ()
         if work.annotation is not None:
             with at_fault(work.annotation.name):
                 annotations = read_annotations(place / work.annotation.name, width=size[0], height=size[1])
+        class_by_label = None
+        if work.classes is not None:
+            with at_fault(work.classes.name):
+                class_by_label = read_label_classes(place / work.classes.name)
     return SlidePlan(
         work=work,
         identity=identity,
@@ -153,21 +169,9 @@ def _plan(work: SlideWork) -> SlidePlan | SlideAnalysis:
         calibration=calibration,
         tasks=tile_tasks(calibration, protocol),
         annotations=annotations,
+        scanner=scanner,
+        class_by_label=class_by_label,
     )
-
-
-def read_sidecar(path: Path) -> SlideSidecar:
-    """Read a slide's sidecar.
-
-    Raises
-    ------
-    SourceFileError
-        With all that is wrong at once.
-    """
-    try:
-        return read_declaration(path, SlideSidecar)
-    except StudyDefinitionError as error:
-        raise SourceFileError.gathered(error.faults) from error
 
 
 def _reference(work: SlideWork, identity: SlideIdentity) -> StainReference:
@@ -180,6 +184,17 @@ def _reference(work: SlideWork, identity: SlideIdentity) -> StainReference:
             remedy=f"Use one of {known} in the file's name, or declare the stain.",
         )
     return reference
+
+
+def _protocol(work: SlideWork, reference: StainReference) -> StainProtocol:
+    protocol = protocol_named(reference.protocol, work.folder.stain_protocols)
+    if protocol.stain != reference.code:
+        raise StudyDefinitionError(
+            what=f"The protocol '{reference.protocol}' is one of stain '{protocol.stain}', not of '{reference.code}'.",
+            where=f"File '{work.file.name}'.",
+            remedy="Correct the stain in the laboratory's own protocol, or name another protocol in study.toml.",
+        )
+    return protocol
 
 
 def _accession_faults(work: SlideWork, identity: SlideIdentity) -> Iterator[Fault]:
@@ -215,22 +230,31 @@ def _kept(work: SlideWork, identity: SlideIdentity, slide: SlideImage) -> SlideA
         white_point=white.rgb,
         scores=(),
         role=identity.role,
+        accession_id=identity.accession_id,
+        section=identity.section,
+        batch=identity.batch,
+        scanner=slide.scanner,
     )
 
 
 def _role_input(identity: SlideIdentity) -> Input:
-    return Input(kind="role", name=identity.role, sha256=content_digest([identity.role, identity.accession_id]))
+    digest = content_digest([identity.role, identity.accession_id, identity.section, identity.batch])
+    return Input(kind="role", name=identity.role, sha256=digest)
 
 
 def tile_works(plan: SlidePlan, tiles_a_work: int) -> tuple[TileWork, ...]:
-    """Cut a slide's tiles into pieces of work."""
+    """Cut a slide's tiles into pieces of work; a label image is read once, so all tiles it covers are one piece."""
     tasks = plan.tasks
+    if plan.work.labels is not None:
+        return (TileWork(plan=plan, tasks=tasks),)
     return tuple(TileWork(plan=plan, tasks=tasks[start : start + tiles_a_work]) for start in range(0, len(tasks), tiles_a_work))
 
 
 def measure_slide_tiles(work: TileWork) -> tuple[TileMeasurement, ...] | Refused:
     """Measure some tiles; this process opens the slide for itself."""
     plan = work.plan
+    if plan.work.labels is not None:
+        return _measured_by_labels(plan, plan.work.labels)
 
     @contextmanager
     def opener() -> Iterator[SlideImage]:
@@ -248,6 +272,25 @@ def measure_slide_tiles(work: TileWork) -> tuple[TileMeasurement, ...] | Refused
         return Refused(error=error, files=(plan.work.file.name,))
 
 
+def _measured_by_labels(plan: SlidePlan, labels: WorkFile) -> tuple[TileMeasurement, ...] | Refused:
+    """Measure the cells that another program found."""
+    blamed = labels.name
+    try:
+        with (
+            opened(plan.work.folder, plan.work.file, labels) as place,
+            open_slide(place / plan.work.file.name, pixel_size_um=plan.pixel_size_um) as slide,
+        ):
+            level = slide.levels[0]
+            labelled = read_label_image(place / labels.name, width=level.width, height=level.height)
+            labelled = replace(labelled, class_by_label=plan.class_by_label)
+            blamed = plan.work.file.name
+            return tuple(measure_labels(slide, task, plan.calibration.optics, plan.protocol, labelled) for task in plan.tasks)
+    except BiomarkersError as error:
+        if error.is_transient:
+            raise
+        return Refused(error=error, files=(blamed,))
+
+
 def score_slide_file(work: ScoreWork) -> Analysed | Refused:
     """Join the tiles of a slide into its scores; a control slide is judged, and reports none."""
     plan = work.plan
@@ -258,11 +301,11 @@ def score_slide_file(work: ScoreWork) -> Analysed | Refused:
         inputs=(
             Input(
                 kind="stain_protocol",
-                name=plan.protocol.stain,
-                sha256=content_digest(plan.protocol.model_dump(mode="json")),
+                name=plan.reference.code,
+                sha256=plan.protocol.digest(),
             ),
             Input(kind="scores", name=plan.reference.code, sha256=content_digest(list(scores))),
-            *(() if role is SlideRole.SPECIMEN else (_role_input(plan.identity),)),
+            *((_role_input(plan.identity),) if _says_more(plan.identity) else ()),
         ),
         software=software_version(),
         parameters=canonical_json(parameters(plan.protocol)),
@@ -280,10 +323,41 @@ def score_slide_file(work: ScoreWork) -> Analysed | Refused:
                 run_id=run_identity(Assay.IHC, plan.work.file.sha256),
                 provenance=provenance,
                 annotations=plan.annotations,
+                known_classes=None if plan.class_by_label is None else set(plan.class_by_label.values()),
             )
-            return (_judged(analysis, plan),)
+            return (_judged(_told(analysis, plan), plan),)
 
     return outcome_of(scored)
+
+
+def _says_more(identity: SlideIdentity) -> bool:
+    """Whether anything but specimen and stain is known, which name and study.toml may say and results do not hold."""
+    return identity.role is not SlideRole.SPECIMEN or bool(identity.section or identity.batch)
+
+
+def _told(analysis: SlideAnalysis, plan: SlidePlan) -> SlideAnalysis:
+    """Put whose section it is, and which, beside what was measured; and say so where another program found the cells."""
+    identity, labels = plan.identity, plan.work.labels
+    run = analysis.run if labels is None else replace(analysis.run, findings=(*analysis.run.findings, _elsewhere(labels)))
+    return replace(
+        analysis,
+        run=run,
+        role=identity.role,
+        accession_id=identity.accession_id,
+        section=identity.section,
+        batch=identity.batch,
+        scanner=plan.scanner,
+    )
+
+
+def _elsewhere(labels: WorkFile) -> Finding:
+    return Finding(
+        code="CELLS_FOUND_ELSEWHERE",
+        severity=Severity.NOTE,
+        where=f"File '{labels.name}'.",
+        message="The nuclei are those of a label image made by another program; stains, cut-offs and areas are found here.",
+        remedy="Nothing to do.",
+    )
 
 
 def _judged(analysis: SlideAnalysis, plan: SlidePlan) -> SlideAnalysis:
@@ -294,7 +368,7 @@ def _judged(analysis: SlideAnalysis, plan: SlidePlan) -> SlideAnalysis:
         return analysis
     verdict = judge(analysis, plan.protocol.controls)
     run = replace(analysis.run, findings=(*analysis.run.findings, *verdict.findings))
-    return replace(analysis, run=run, role=plan.identity.role)
+    return replace(analysis, run=run)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -314,5 +388,11 @@ def slide_evidence(work: SlideFilesWork) -> Mapping[str, bytes]:
         open_slide(place / plan.work.file.name, pixel_size_um=plan.pixel_size_um) as slide,
     ):
         return slide_files(
-            work.analysis, slide, plan.calibration, plan.protocol, work.measurements, annotations=plan.annotations
+            work.analysis,
+            slide,
+            plan.calibration,
+            plan.protocol,
+            work.measurements,
+            annotations=plan.annotations,
+            are_found_elsewhere=plan.work.labels is not None,
         )

@@ -17,10 +17,12 @@ import typer
 
 from biomarkers.cli.output import print_json, print_table, say
 from biomarkers.cli.reader_agreement import agreement
+from biomarkers.cli.slide_tables import batches, pairs
 
 if TYPE_CHECKING:
     from biomarkers.ihc.analysis import TileMeasurement
     from biomarkers.ihc.calibration import SlideCalibration, TileTask
+    from biomarkers.ihc.labels import LabelImage
     from biomarkers.ihc.protocol import StainProtocol
     from biomarkers.ihc.records import AreaRecord, ScoreRecord, SlideAnalysis
     from biomarkers.ihc.regions import Annotation
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Immunohistochemistry: score stained tissue sections.")
 app.command()(agreement)
+app.command()(batches)
+app.command()(pairs)
 
 FEW_TILES = 6
 """So few tiles are measured sooner than further processes have started."""
@@ -92,6 +96,22 @@ def score(
         Path | None,
         typer.Option(callback=_page_file, help="Write the quality page (.html): masks, stains, fields with cells, scores."),
     ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="Nuclei found by StarDist, Cellpose or InstanSeg (.tif, .png, .npy: 0 outside nuclei) in place of our own.",
+        ),
+    ] = None,
+    classes: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="CSV with label and class (tumour, lymphocyte, macrophage, other): for TPS and CPS.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Score one image: positive cells in percent, per mm2 of tissue, and the H-score, with 95 % intervals.
@@ -105,6 +125,10 @@ def score(
     from biomarkers.readers.slides import open_slide
     from biomarkers.readers.stain_protocols import packaged_protocol, read_protocol
 
+    if classes is not None and labels is None:
+        raise typer.BadParameter("--classes says what the cells of --labels are; give both.")
+    if labels is not None and cells is not None and cells.suffix != ".parquet":
+        raise typer.BadParameter("with --labels the outlines are another program's; write the cells as .parquet.")
     protocol = read_protocol(Path(stain)) if stain.endswith(".toml") else packaged_protocol(stain)
     opener = partial(open_slide, image, pixel_size_um=pixel_size_um)
     annotations: tuple[Annotation, ...] = ()
@@ -113,8 +137,15 @@ def score(
             level = slide.levels[0]
             annotations = read_annotations(roi, width=level.width, height=level.height)
         calibration = calibrate_slide(slide, protocol)
+        size = slide.levels[0].width, slide.levels[0].height
     tasks = tile_tasks(calibration, protocol)
-    tiles = sorted(_measured(opener, tasks, calibration, protocol), key=lambda tile: tile.tile_index)
+    if labels is None:
+        tiles = sorted(_measured(opener, tasks, calibration, protocol), key=lambda tile: tile.tile_index)
+    else:
+        from biomarkers.readers.label_images import read_label_image
+
+        labelled = read_label_image(labels, width=size[0], height=size[1], classes=classes)
+        tiles = _labelled(opener, tasks, calibration, protocol, labelled)
     provenance = Provenance(
         sources=(),
         inputs=(),
@@ -126,14 +157,21 @@ def score(
         tiles,
         calibration,
         protocol,
-        scores=(),
+        scores=() if classes is None else ("TPS", "CPS"),
         accession_id="",
         run_id="",
         provenance=provenance,
         annotations=annotations,
+        known_classes=None if labels is None or labelled.class_by_label is None else set(labelled.class_by_label.values()),
     )
     measured = _Measured(
-        opener=opener, calibration=calibration, protocol=protocol, tiles=tiles, annotations=annotations, analysis=analysis
+        opener=opener,
+        calibration=calibration,
+        protocol=protocol,
+        tiles=tiles,
+        annotations=annotations,
+        analysis=analysis,
+        are_found_elsewhere=labels is not None,
     )
     if cells is not None:
         _write_cells(cells, measured)
@@ -157,6 +195,7 @@ class _Measured:
     tiles: Sequence[TileMeasurement]
     annotations: Sequence[Annotation]
     analysis: SlideAnalysis
+    are_found_elsewhere: bool = False
 
     def scored_cells(self) -> CellTable:
         """Return the cells that count."""
@@ -199,6 +238,7 @@ def _write_page(path: Path, measured: _Measured) -> None:
             measured.scored_cells(),
             annotations=measured.annotations,
             areas=areas,
+            are_found_elsewhere=measured.are_found_elsewhere,
         )
     path.write_text(slide_page(measured.analysis, pictures, title=f"Slide {measured.analysis.run.name}"), encoding="utf-8")
 
@@ -231,6 +271,20 @@ def _measured(
             measured = future.result()
             progress.advance(bar, len(measured))
             yield from measured
+
+
+def _labelled(
+    opener: SlideOpener,
+    tasks: tuple[TileTask, ...],
+    calibration: SlideCalibration,
+    protocol: StainProtocol,
+    labelled: LabelImage,
+) -> list[TileMeasurement]:
+    """Measure cells found elsewhere, in this process: the label image would cross to others with every tile."""
+    from biomarkers.ihc.labels import measure_labels
+
+    with opener() as slide:
+        return [measure_labels(slide, task, calibration.optics, protocol, labelled) for task in tasks]
 
 
 def _document(analysis: SlideAnalysis) -> JsonValue:
@@ -288,6 +342,8 @@ def _show(analysis: SlideAnalysis) -> None:
             ("positive cells, %", record.positive_percent, *_limits(record, "positive_percent")),
             ("positive cells per mm2 of tissue", record.density_per_mm2, *_limits(record, "density_per_mm2")),
             (f"H-score of {record.h_score_cells}", record.h_score, *_limits(record, "h_score")),
+            *((("TPS, %", record.tps, *_limits(record, "tps")),) if record.tps is not None else ()),
+            *((("CPS", record.cps, *_limits(record, "cps")),) if record.cps is not None else ()),
             ("area, mm2", record.area_mm2, None, None),
             ("cells", record.cells, None, None),
             *((f"cells {name}", count, None, None) for name, count in record.class_counts.items()),

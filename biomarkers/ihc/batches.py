@@ -6,7 +6,7 @@ scores never depend on it. Cut-offs of DAB are fixed for a batch; whether the ba
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +19,19 @@ from biomarkers.results import Finding, Severity
 FEWEST_SLIDES = 5
 """From fewer slides no usual direction can be told from a drift."""
 
+_WORDS = {"haematoxylin": "haematoxylin", "dab": "DAB"}
+
 SMALLEST_DRIFT_DEG = 4.0
 """Less than this is seen between slides of one run and moves optical densities by some percent only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StainedSlide:
+    """The stain directions found on a slide; a stain that was not found on it is absent."""
+
+    name: str
+    stain: str
+    vectors: Mapping[str, Vector]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +41,7 @@ class VectorDrift:
     Attributes
     ----------
     angle_deg_by_stain
-        Between the slide's direction and the batch's median direction, for haematoxylin and DAB.
+        Between the slide's direction and the batch's median direction, for haematoxylin and DAB; absent where either is.
     limit_deg_by_stain
         Beyond it the slide has drifted: the batch's median angle plus three times its robust standard deviation, never less
         than 4 degrees.
@@ -42,7 +53,7 @@ class VectorDrift:
     findings: tuple[Finding, ...]
 
 
-def vector_drift(slides: Sequence[SlideAnalysis]) -> tuple[VectorDrift, ...]:
+def vector_drift(slides: Sequence[StainedSlide]) -> tuple[VectorDrift, ...]:
     """Find slides whose stain directions differ from those of their batch, in the order given.
 
     Parameters
@@ -50,28 +61,27 @@ def vector_drift(slides: Sequence[SlideAnalysis]) -> tuple[VectorDrift, ...]:
     slides
         Of one stain and one batch, in the order in which they were stained or scanned; from fewer than 5 nothing is concluded.
     """
-    if len(slides) < FEWEST_SLIDES:
+    found = {stain: [slide.vectors[stain] for slide in slides if stain in slide.vectors] for stain in ("haematoxylin", "dab")}
+    usual = {stain: _median_direction(vectors) for stain, vectors in found.items() if len(vectors) >= FEWEST_SLIDES}
+    if not usual:
         return ()
-    stains = ("haematoxylin", "dab")
-    usual = {stain: _median_direction([slide.stain_vectors[stain] for slide in slides]) for stain in stains}
-    angles = {stain: [angle_deg(slide.stain_vectors[stain], usual[stain]) for slide in slides] for stain in stains}
-    limits = {stain: _limit(angles[stain]) for stain in stains}
+    limits = {stain: _limit([angle_deg(vector, usual[stain]) for vector in found[stain]]) for stain in usual}
     drifts = []
-    for index, slide in enumerate(slides):
-        own = {stain: angles[stain][index] for stain in stains}
+    for slide in slides:
+        own = {stain: angle_deg(slide.vectors[stain], usual[stain]) for stain in usual if stain in slide.vectors}
         findings = tuple(
             Finding(
                 code="STAIN_DRIFT",
                 severity=Severity.WARNING,
-                where=f"Slide '{slide.run.name}', stain {slide.stain}.",
-                message=f"The direction of {stain} lies {own[stain]:.1f}° from the batch's usual one; "
+                where=f"Slide '{slide.name}', stain {slide.stain}.",
+                message=f"The direction of {_WORDS[stain]} lies {own[stain]:.1f}° from the batch's usual one; "
                 f"{limits[stain]:.1f}° are usual.",
                 remedy="Look at the control slide of the run; stain and scan again if it differs too.",
             )
-            for stain in stains
+            for stain in own
             if own[stain] > limits[stain]
         )
-        drifts.append(VectorDrift(slide=slide.run.name, angle_deg_by_stain=own, limit_deg_by_stain=limits, findings=findings))
+        drifts.append(VectorDrift(slide=slide.name, angle_deg_by_stain=own, limit_deg_by_stain=limits, findings=findings))
     return tuple(drifts)
 
 
@@ -173,4 +183,77 @@ def _verdict(
             )  # fmt: skip
     return ControlVerdict(
         kind=kind, slide=slide.run.name, value=value, lower=lower, upper=upper, is_accepted=accepted, findings=findings
+    )
+
+
+def batch_findings(batch: str, stain: str, verdicts: Sequence[ControlVerdict]) -> tuple[Finding, ...]:
+    """Say of a stain batch what its control slides tell; the findings go with every specimen of the batch.
+
+    Parameters
+    ----------
+    verdicts
+        Of all control slides of this stain and batch; none at all is a finding too.
+    """
+    where = f"Stain batch '{batch}', stain {stain}."
+    positive = [verdict for verdict in verdicts if verdict.kind == "positive"]
+    negative = [verdict for verdict in verdicts if verdict.kind == "negative"]
+    return (*_of_positive(positive, where), *_of_negative(negative, where))
+
+
+def _of_positive(verdicts: Sequence[ControlVerdict], where: str) -> Iterator[Finding]:
+    if not verdicts:
+        yield Finding(
+            code="STAIN_CONTROL_MISSING",
+            severity=Severity.WARNING,
+            where=where,
+            message="No positive control slide of this batch is on record, so that nothing confirms its DAB cut-offs.",
+            remedy="Scan the batch's positive control and drop it with its role and batch.",
+        )
+    failed = _failed(verdicts)
+    if failed:
+        yield Finding(
+            code="STAIN_CONTROL_FAILED",
+            severity=Severity.WARNING,
+            where=where,
+            message=f"The batch's DAB cut-offs are not confirmed: {failed}.",
+            remedy="Stain the batch again, or exclude its results with the reason.",
+        )
+    elif verdicts and not any(verdict.is_accepted for verdict in verdicts):
+        yield Finding(
+            code="CUTOFFS_UNCONFIRMED",
+            severity=Severity.NOTE,
+            where=where,
+            message="The batch has a positive control, but the stain protocol declares no range for its H-score.",
+            remedy="Declare controls.positive_h_score in a stain protocol of your own.",
+        )
+
+
+def _of_negative(verdicts: Sequence[ControlVerdict], where: str) -> Iterator[Finding]:
+    if not verdicts:
+        yield Finding(
+            code="NEGATIVE_CONTROL_MISSING",
+            severity=Severity.NOTE,
+            where=where,
+            message="No slide without primary antibody is on record for this batch: its background is not known.",
+            remedy="Scan the batch's negative control and drop it with its role and batch.",
+        )
+    failed = _failed(verdicts)
+    if failed:
+        yield Finding(
+            code="BACKGROUND_TOO_HIGH",
+            severity=Severity.WARNING,
+            where=where,
+            message=f"The chromogen colours cells without primary antibody: {failed}.",
+            remedy="Look for endogenous peroxidase, pigment or too long a development; stain the batch again.",
+        )
+
+
+def _failed(verdicts: Sequence[ControlVerdict]) -> str:
+    """Say in words what is wrong with controls; empty where nothing is."""
+    return "; ".join(
+        f"'{verdict.slide}' cannot be scored"
+        if verdict.value is None
+        else f"'{verdict.slide}' reads {verdict.value:.3g}, outside {verdict.lower:g} to {verdict.upper:g}"
+        for verdict in verdicts
+        if verdict.value is None or verdict.is_accepted is False
     )

@@ -144,14 +144,3 @@ def class_refusals(
             ),
             ("cps",),
         )
-
-
-def inflammatory_cell_score_refusal(where: str) -> Finding:
-    """Say why the IC score is not given: it is the share of tumour *area* that positive immune cells cover, not a count."""
-    return Finding(
-        code="IC_IS_AN_AREA",
-        severity=Severity.REJECT,
-        where=where,
-        message="IC is not evaluable from cells: it is the share of tumour area covered by positive immune cells.",
-        remedy="Have a pathologist score IC.",
-    )

@@ -90,6 +90,12 @@ class SlideAnalysis:
         Angle of each stain found on the slide to the protocol's direction; absent where too few pixels are stained.
     role
         What part the slide plays; only a specimen gives results.
+    accession_id
+        Of the specimen; empty for a control that shows none.
+    section
+        Which of several sections of the specimen; empty where there is but one.
+    batch, scanner
+        Slides stained together, and what scanned this one; empty where nobody said.
     """
 
     run: Run
@@ -101,3 +107,7 @@ class SlideAnalysis:
     areas: tuple[AreaRecord, ...] = ()
     stain_angles_deg: Mapping[str, float] | None = None
     role: str = "SPECIMEN"
+    accession_id: str = ""
+    section: str = ""
+    batch: str = ""
+    scanner: str = ""

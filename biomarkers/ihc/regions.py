@@ -6,6 +6,7 @@ or tissue.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
@@ -18,6 +19,9 @@ _FINER = 4
 
 _BAND = 256
 """Rows of the grid painted at a time: a whole slide would take a hundred megabytes."""
+
+_MOST_EDGES, _MOST_PAIRS = 1_000_000, 4_000_000
+"""Edges, and edges with a corner beside them, looked at in one go: some tens of megabytes."""
 
 Ring: TypeAlias = tuple[tuple[float, float], ...]
 """Corners x, y of one closed line; the first corner may or may not be repeated at the end."""
@@ -57,7 +61,8 @@ class Annotation:
     @property
     def area_px(self) -> float:
         """Area in level-0 pixels: outer rings less holes, whatever way round they were drawn."""
-        return float(sum(abs(ring_area(ring)) * (-1) ** _depth(ring, self.rings) for ring in self.rings))
+        areas = np.asarray([abs(ring_area(ring)) for ring in self.rings])
+        return float(np.where(_is_hole(self.rings), -areas, areas).sum()) if len(areas) else 0.0
 
 
 def ring_area(ring: Ring) -> float:
@@ -69,11 +74,61 @@ def ring_area(ring: Ring) -> float:
     return float(0.5 * (x @ np.roll(y, -1) - y @ np.roll(x, -1)))
 
 
-def _depth(ring: Ring, rings: tuple[Ring, ...]) -> int:
-    """In how many other rings a ring lies; rings of one annotation do not cross."""
-    # A corner may lie on another ring's line; the middle of the ring's first edge that is not there decides as well.
-    point = np.asarray(ring[:1], dtype=np.float64)
-    return sum(bool(_inside_ring(point, other)[0]) for other in rings if other is not ring)
+def _is_hole(rings: tuple[Ring, ...]) -> NDArray[np.bool_]:
+    """Whether each ring lies within an odd number of others; rings of one annotation do not cross.
+
+    Each ring's first corner is taken, and the edges of all other rings to its right are counted. An edge concerns the corners
+    of its own height alone, which lie together once they are sorted: the work grows with the edges and the corners beside them,
+    not with rings times rings.
+    """
+    if len(rings) < 2:
+        return np.zeros(len(rings), dtype=np.bool_)
+    corners = np.asarray([ring[0] if ring else (np.nan, np.nan) for ring in rings], dtype=np.float64)
+    order = np.argsort(corners[:, 1], kind="stable")
+    x, y = corners[order].T
+    count = np.zeros(len(rings), dtype=np.int64)
+    for start, stop in _edge_blocks(rings):
+        edges = [_edges_of(ring) for ring in rings[start:stop]]
+        (x1, y1, x2, y2) = np.concatenate(edges).T
+        owner = np.repeat(np.arange(start, stop), [len(each) for each in edges])
+        first = np.searchsorted(y, np.minimum(y1, y2), side="left")
+        beside = np.searchsorted(y, np.maximum(y1, y2), side="left") - first
+        for part in _parts(beside):
+            edge = np.repeat(np.arange(part.start, part.stop), beside[part])
+            place = np.arange(len(edge)) - np.repeat(np.cumsum(beside[part]) - beside[part], beside[part]) + first[edge]
+            crossing = x1[edge] + (y[place] - y1[edge]) * (x2[edge] - x1[edge]) / (y2[edge] - y1[edge])
+            hit = (x[place] < crossing) & (order[place] != owner[edge])
+            count += np.bincount(order[place[hit]], minlength=len(rings))
+    return (count & 1).astype(np.bool_)
+
+
+def _edges_of(ring: Ring) -> NDArray[np.float64]:
+    """Edges of a ring, x1, y1, x2, y2 each, shape (edges, 4); one with fewer than three corners encloses nothing."""
+    corners = np.asarray(ring, dtype=np.float64).reshape(-1, 2)
+    return np.concatenate([corners, np.roll(corners, -1, axis=0)], axis=1) if len(corners) >= 3 else np.empty((0, 4))
+
+
+def _edge_blocks(rings: tuple[Ring, ...]) -> Iterator[tuple[int, int]]:
+    """Cut rings into runs of not too many edges, as places from and to."""
+    start, edges = 0, 0
+    for index, ring in enumerate(rings):
+        edges += len(ring)
+        if edges >= _MOST_EDGES:
+            yield start, index + 1
+            start, edges = index + 1, 0
+    if start < len(rings):
+        yield start, len(rings)
+
+
+def _parts(beside: NDArray[np.intp]) -> Iterator[slice]:
+    """Cut edges into runs with not too many corners beside them together."""
+    ends = np.cumsum(beside)
+    start = 0
+    while start < len(beside):
+        before = int(ends[start - 1]) if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, before + _MOST_PAIRS, side="right")))
+        yield slice(start, stop)
+        start = stop
 
 
 def inside(x: NDArray[np.float64], y: NDArray[np.float64], annotation: Annotation) -> NDArray[np.bool_]:

@@ -23,7 +23,7 @@ from biomarkers.ihc.classes import (
     combined_positive_score,
     tumour_proportion_score,
 )
-from biomarkers.ihc.protocol import StainProtocol
+from biomarkers.ihc.protocol import EvaluabilitySettings, StainProtocol
 from biomarkers.ihc.records import ScoreRecord, SlideAnalysis
 from biomarkers.ihc.regions import Annotation
 from biomarkers.ihc.scoring import (
@@ -128,7 +128,8 @@ def score_slide(
         _score(region, cells, known, calibration, protocol, findings=slide_findings, wanted=wanted) for region in areas.regions
     )
     results = tuple(
-        _result(score, records, protocol, accession_id=accession_id, run_id=run_id, provenance=provenance) for score in scores
+        study_result(score, records, protocol, accession_id=accession_id, run_id=run_id, provenance=provenance)
+        for score in scores
     )
     vectors = calibration.stains.vectors
     return SlideAnalysis(
@@ -253,32 +254,8 @@ def _score(
 
 def _refusals(counts: BlockCounts, protocol: StainProtocol, lacks_tumour_class: bool, where: str) -> Iterator[Finding]:  # noqa: FBT001  - private
     """Reasons found while scoring why some score cannot be given, each a finding of severity REJECT."""
-    needs = protocol.evaluability
     area = None if counts.area_mm2 is None else float(counts.area_mm2.sum())
-    if area is None:
-        yield Finding(
-            code="DENSITY_WITHOUT_PIXEL_SIZE",
-            severity=Severity.REJECT,
-            where=where,
-            message="Density is not evaluable: the tissue area is unknown without a pixel size.",
-            remedy="Declare the pixel size (--pixel-size-um, or pixel_size_um in the sidecar).",
-        )
-    elif area < needs.smallest_tissue_mm2:
-        yield Finding(
-            code="TOO_LITTLE_TISSUE",
-            severity=Severity.REJECT,
-            where=where,
-            message=f"{area:.3g} mm² of tissue can be evaluated; {needs.smallest_tissue_mm2:g} mm² are needed.",
-            remedy="Cut a further section, or record the specimen as not evaluable.",
-        )
-    if counts.total < needs.fewest_cells:
-        yield Finding(
-            code="TOO_FEW_CELLS",
-            severity=Severity.REJECT,
-            where=where,
-            message=f"{counts.total} cells were found; {needs.fewest_cells} are needed for a percentage or an H-score.",
-            remedy="Cut a further section, or record the specimen as not evaluable.",
-        )
+    yield from size_refusals(area, counts.total, protocol.evaluability, where)
     if lacks_tumour_class:
         yield Finding(
             code="NEEDS_TUMOUR_CLASS",
@@ -286,6 +263,34 @@ def _refusals(counts: BlockCounts, protocol: StainProtocol, lacks_tumour_class: 
             where=where,
             message="The H-score, TPS and CPS are not evaluable: they need cells classed as tumour, lymphocyte or macrophage.",
             remedy="Give cell classes; the percentage and density of positive cells of any kind need none.",
+        )
+
+
+def size_refusals(area_mm2: float | None, cells: int, needs: EvaluabilitySettings, where: str) -> Iterator[Finding]:
+    """Say what of tissue and cells is too little for a score, each a finding of severity REJECT."""
+    if area_mm2 is None:
+        yield Finding(
+            code="DENSITY_WITHOUT_PIXEL_SIZE",
+            severity=Severity.REJECT,
+            where=where,
+            message="Density is not evaluable: the tissue area is unknown without a pixel size.",
+            remedy="Declare the pixel size (--pixel-size-um, or pixel_size_um in the sidecar).",
+        )
+    elif area_mm2 < needs.smallest_tissue_mm2:
+        yield Finding(
+            code="TOO_LITTLE_TISSUE",
+            severity=Severity.REJECT,
+            where=where,
+            message=f"{area_mm2:.3g} mm² of tissue can be evaluated; {needs.smallest_tissue_mm2:g} mm² are needed.",
+            remedy="Cut a further section, or record the specimen as not evaluable.",
+        )
+    if cells < needs.fewest_cells:
+        yield Finding(
+            code="TOO_FEW_CELLS",
+            severity=Severity.REJECT,
+            where=where,
+            message=f"{cells} cells were found; {needs.fewest_cells} are needed for a percentage or an H-score.",
+            remedy="Cut a further section, or record the specimen as not evaluable.",
         )
 
 
@@ -301,7 +306,7 @@ def _focus_findings(areas: SlideAreas, calibration: SlideCalibration, protocol: 
         )
 
 
-def _result(
+def study_result(
     score: StudyScore,
     records: Sequence[ScoreRecord],
     protocol: StainProtocol,
@@ -310,6 +315,13 @@ def _result(
     run_id: str,
     provenance: Provenance,
 ) -> Result:
+    """Make a result of the study out of the scores of a slide, or of several pooled ones.
+
+    Parameters
+    ----------
+    records
+        Of all tissue first; then of the regions drawn, of which the tumour counts for scores of tumour.
+    """
     name = _SCORE_NAMES[score]
     record = records[0]
     if score in ("DENSITY_TUMOUR", "TPS", "CPS"):

@@ -71,6 +71,10 @@ class SlideImage(Protocol):
         """Date and time of the scan, verbatim, or empty."""
 
     @property
+    def scanner(self) -> str:
+        """Which scanner made the picture, or empty where nobody says."""
+
+    @property
     def findings(self) -> tuple[Finding, ...]:
         """What the reader noticed about the file."""
 

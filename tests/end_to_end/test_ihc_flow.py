@@ -7,10 +7,15 @@ import json
 import sqlite3
 from collections.abc import Callable, Sequence
 from datetime import date
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
+import tifffile
 
 from biomarkers.laboratory import open_lab
 from biomarkers.readers.study_files import packaged_study_text
@@ -185,3 +190,106 @@ def test_a_section_without_tumour_is_not_evaluable_until_its_readers_say_otherwi
     disputed = rows_of(lab, "CD8_DENSITY_TISSUE")[accession]
     assert disputed.value == before.value
     assert "TUMOUR_DISPUTED" in disputed.findings
+
+
+def test_a_further_scan_waits_for_a_person_and_a_further_section_is_pooled(with_slide: Callable[..., Lab], slide: Path) -> None:
+    lab, accession = with_slide(), stem_of(slide).split("_", maxsplit=1)[0]
+    said = f'accession_id = "{accession}"\nstain = "CD8"\n'
+    lab.write("ihc", "again.ome.tiff", slide.read_bytes() + b"\0")
+    lab.write("ihc", "again.toml", said)
+    lab.ingest()
+    (scan, sidecar) = (file for file in lab.ingest() if file["name"].startswith("again"))
+    assert (scan["state"], sidecar["state"]) == ("waiting", "waiting")
+    assert f"A scan of CD8 of specimen '{accession}' is on record already" in scan["what"]
+    first = rows_of(lab, "CD8_DENSITY_TISSUE")[accession]
+    waiting = lab.root / "inbox" / "ihc" / "again.ome.tiff"
+    lab.run("slides accept", str(waiting), "--reason", "The first was out of focus.", "--replaces")
+    replaced = rows_of(lab, "CD8_DENSITY_TISSUE")[accession]
+    assert replaced.run_id != first.run_id
+    assert replaced.value == first.value
+    decided = asked(lab, "SELECT DISTINCT decision, reason FROM disposition")
+    assert decided == [("repeated", "The first was out of focus.")]
+
+    lab.write("ihc", "deeper.ome.tiff", slide.read_bytes() + b"\0\0")
+    lab.write("ihc", "deeper.toml", f'{said}section = "2"\n')
+    assert set(states(lab.ingest()).values()) == {"recorded"}
+    pooled = rows_of(lab, "CD8_DENSITY_TISSUE")[accession]
+    assert pooled.denominator is not None
+    assert pooled.denominator.endswith("in 2 sections")
+    assert "SECTIONS_POOLED" in pooled.findings
+    assert pooled.value == pytest.approx(first.value), "twice the same picture: twice the cells on twice the area"
+    assert pooled.lower is not None
+    assert first.lower is not None
+    assert pooled.lower > first.lower
+    report = json.loads(lab.run("recompute", "--reason", "To see that nothing changes.", "--json").stdout)
+    assert (report["changed"], report["derived"], report["failed"]) == (0, 0, [])
+    lab.run("export", "--as", "cidc", "--output", str(lab.root / "cidc"))
+    exported = json.loads((lab.root / "cidc" / "cidc-CD8.json").read_text())
+    assert [row["cimac_id"] for row in exported["records"]] == [accession] * 2
+
+
+def test_a_protocol_of_the_laboratory_makes_exactly_its_slides_stale(
+    with_slide: Callable[..., Lab], slide: Path, small_study: Dropped
+) -> None:
+    lab, accession = with_slide(), stem_of(slide).split("_", maxsplit=1)[0]
+    lab.drop("ihc", next(iter(sorted((small_study.inbox / "ihc").glob("*_CD4.*")))))
+    lab.ingest()
+    before = rows_of(lab, "CD8_PCT_POSITIVE")[accession]
+    own = lab.root / "stain_protocols" / "cd8.toml"
+    packaged = resources.files("biomarkers.ihc") / "protocols" / "cd8.toml"
+    own.write_text(packaged.read_text(encoding="utf-8").replace("[0.2, 0.4, 0.6]", "[0.5, 0.7, 0.9]"), encoding="utf-8")
+    with open_lab(lab.root) as laboratory:
+        assert [(run.name, run.why) for run in laboratory.status().stale] == [
+            (slide.name, "The protocol of stain 'CD8' has changed.")
+        ]
+    report = json.loads(lab.run("recompute", "--reason", "Our own cut-offs.", "--json").stdout)
+    assert (report["changed"], report["unchanged"], report["failed"]) == (1, 1, [])
+    after = rows_of(lab, "CD8_PCT_POSITIVE")[accession]
+    assert before.value is not None
+    assert after.value is not None
+    assert after.value < before.value
+    own.write_text("name = 'cd8'\n", encoding="utf-8")
+    assert "stain_protocols/cd8.toml" in lab.run("check", status=1).stdout
+
+
+def test_nuclei_and_classes_from_elsewhere_give_tps_and_a_correction_of_them_waits(
+    new_lab: Callable[..., Lab], small_study: Dropped, tmp_path: Path
+) -> None:
+    study = tmp_path / "study.toml"
+    stain = packaged_study_text().partition('code = "PDL1"')
+    scores = stain[2].replace('["DENSITY_TISSUE", "PCT_POSITIVE"]', '["DENSITY_TISSUE", "PCT_POSITIVE", "TPS", "CPS"]', 1)
+    study.write_text("".join((*stain[:2], scores)), encoding="utf-8")
+    lab = new_lab(study=study)
+    packaged = (resources.files("biomarkers.ihc") / "protocols" / "pdl1.toml").read_text(encoding="utf-8")
+    own = f'clone = "22C3"\nplatform = "Autostainer Link 48"\n{packaged}'
+    (lab.root / "stain_protocols" / "pdl1.toml").write_text(own, encoding="utf-8")
+    small_study.into(lab, kinds=("study",))
+    slide = next(iter(sorted((small_study.inbox / "ihc").glob("*_PDL1.*"))))
+    stem, accession = stem_of(slide), slide.name.split("_", maxsplit=1)[0]
+    lab.drop("ihc", slide)
+    lab.ingest()
+    refused = rows_of(lab, "PDL1_TPS")[accession]
+    assert (refused.status, "NEEDS_CELL_CLASSES" in refused.findings) == ("not_evaluable", True)
+
+    ((run_id,),) = asked(lab, "SELECT run_id FROM analysis WHERE assay = 'ihc' AND step = ''")
+    cells = pq.read_table(lab.root / "evidence" / str(run_id) / "cells.parquet").to_pydict()
+    with tifffile.TiffFile(slide) as file:
+        labels = np.zeros(file.pages.first.shape[:2], dtype=np.int32)
+    for number, (x, y) in enumerate(zip(cells["x_px"], cells["y_px"], strict=True), start=1):
+        cv2.circle(labels, (round(x), round(y)), 5, number, thickness=-1)
+    kinds = ("tumour", "lymphocyte", "macrophage")
+    classes = [f"{number + 1},{kinds[number % 3]}" for number in range(len(cells["x_px"]))]
+    lab.write("ihc", f"{stem}.classes.csv", "\n".join(["label,class", *classes]) + "\n")
+    (waiting,) = lab.ingest()
+    assert (waiting["state"], "there is none yet" in waiting["what"]) == ("waiting", True)
+    np.save(lab.root / "inbox" / "ihc" / f"{stem}.labels.npy", labels)
+    assert set(states(lab.ingest()).values()) == {"recorded"}
+    given = rows_of(lab, "PDL1_TPS")[accession]
+    assert (given.status, given.denominator) == ("measured", "viable tumour cells")
+    codes = asked(lab, "SELECT code FROM finding WHERE code = 'CELLS_FOUND_ELSEWHERE'")
+    assert codes == [("CELLS_FOUND_ELSEWHERE",)]
+    lab.write("ihc", f"{stem}.classes.csv", "\n".join(["label,class", *reversed(classes[:-1])]) + "\n")
+    (waiting,) = lab.ingest()
+    assert "The list of classes differs" in waiting["what"]
+    report = json.loads(lab.run("recompute", "--reason", "To see that it stays.", "--json").stdout)
+    assert (report["changed"], report["failed"]) == (0, [])

@@ -30,6 +30,7 @@ class PaintedSlide:
     pixel_size_um: float | None = PIXEL_UM
     pixel_size_origin: str = "declared"
     acquired_at: str = ""
+    scanner: str = ""
     findings: tuple[Finding, ...] = ()
 
     @property

@@ -18,7 +18,6 @@ from biomarkers.ihc.classes import (
     CellClass,
     ClassCounts,
     combined_positive_score,
-    inflammatory_cell_score_refusal,
     tumour_proportion_score,
 )
 from biomarkers.ihc.labels import LabelImage, measure_labels
@@ -167,10 +166,6 @@ def test_cps_is_refused_where_macrophages_are_not_told_apart(painted: Any) -> No
     analysis, _ = _by_labels(painted, LabelImage(labels=_disks(painted), class_by_label=merged), DECLARED)
     assert analysis.scores[0].tps is not None
     assert "NEEDS_IMMUNE_CLASSES" in _codes(analysis, "PDL1_CPS")
-
-
-def test_the_ic_score_is_refused_as_an_area() -> None:
-    assert inflammatory_cell_score_refusal("Slide 'a'.").code == "IC_IS_AN_AREA"
 
 
 def test_joining_classed_and_unclassed_cells_leaves_none_classed(painted: Any) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import PIL.Image
 import pyarrow.parquet as pq
 import pytest
+import tifffile
 from typer.testing import CliRunner
 
 from biomarkers.cli.ihc import app
@@ -185,3 +188,80 @@ def test_a_slide_stained_with_haematoxylin_and_eosin_is_recognised_and_gets_no_s
     assert scored["positive_percent"] is scored["density_per_mm2"] is scored["h_score"] is None
     assert wrong["message"] in scored["not_evaluable"]
     assert scored["pixel_size_um"] == 0.499
+
+
+@pytest.fixture(scope="module")
+def labelled(paint_slide: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """A painted field, and beside it what a perfect outside program would say of it, with classes."""
+    slide = paint_slide(seed=4)
+    folder = tmp_path_factory.mktemp("labelled")
+    PIL.Image.fromarray(slide.pixels).save(folder / "field.png")
+    labels = np.zeros(slide.pixels.shape[:2], dtype=np.uint16)
+    rows, columns = np.mgrid[-8:9, -8:9]
+    disk = np.hypot(rows, columns) <= 6.5
+    for number, (x, y) in enumerate(zip(slide.x_px, slide.y_px, strict=True), start=1):
+        labels[round(y) - 8 : round(y) + 9, round(x) - 8 : round(x) + 9][disk] = number
+    PIL.Image.fromarray(labels).save(folder / "labels.png")
+    tifffile.imwrite(folder / "labels.tif", labels)
+    np.save(folder / "labels.npy", labels)
+    kinds = ("tumour", "lymphocyte", "macrophage")
+    lines = [f"{number},{kinds[number % 3]}" for number in range(1, len(slide.x_px) + 1)]
+    (folder / "classes.csv").write_text("label,class\n" + "\n".join(lines) + "\n")
+    return folder, slide
+
+
+@pytest.mark.parametrize("kind", ["png", "tif", "npy"])
+def test_cells_found_elsewhere_are_measured_as_our_own(labelled: tuple[Path, Any], kind: str) -> None:
+    folder, slide = labelled
+    outcome = _run(
+        folder / "field.png", "--stain", "cd8", "--pixel-size-um", "0.5", "--labels", folder / f"labels.{kind}", "--json"
+    )
+    scored = json.loads(outcome.stdout)
+    assert scored["cells"] == len(slide.x_px)
+    assert scored["positive"] == (slide.intensity_class > 0).sum()
+
+
+def test_classes_with_clone_and_platform_give_tps_and_cps_and_without_them_the_reason(
+    labelled: tuple[Path, Any], tmp_path: Path
+) -> None:
+    folder, slide = labelled
+    own = tmp_path / "pdl1.toml"
+    packaged = (resources.files("biomarkers.ihc") / "protocols" / "pdl1.toml").read_text(encoding="utf-8")
+    own.write_text(f'clone = "22C3"\nplatform = "Autostainer Link 48"\n{packaged}')
+    words = ("--pixel-size-um", "0.5", "--labels", folder / "labels.tif", "--classes", folder / "classes.csv", "--json")
+    scored = json.loads(_run(folder / "field.png", "--stain", own, *words).stdout)
+    tumour = np.arange(1, len(slide.x_px) + 1) % 3 == 0
+    assert scored["tps"] == pytest.approx(100 * (slide.intensity_class[tumour] > 0).mean(), abs=1.0)
+    assert scored["cps"] is not None
+    undeclared = json.loads(_run(folder / "field.png", "--stain", "pdl1", *words).stdout)
+    assert (undeclared["tps"], undeclared["cps"]) == (None, None)
+    assert any("clone and platform" in reason for reason in undeclared["not_evaluable"])
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (np.zeros((10, 300), dtype=np.int32), "The label image has 300 x 10 pixels"),
+        (np.zeros((64, 64), dtype=np.float32), "holds float32 numbers"),
+        (b"\x93NUMPY\x01\x00 nonsense", "is damaged, too large, or none"),
+    ],
+    ids=["another shape", "probabilities", "nonsense"],
+)
+def test_a_label_image_that_is_none_of_this_picture_is_refused(
+    labelled: tuple[Path, Any], tmp_path: Path, content: object, what: str
+) -> None:
+    path = tmp_path / "labels.npy"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        np.save(path, np.asarray(content))
+    with pytest.raises(SourceFileError, match=what):
+        _run(labelled[0] / "field.png", "--stain", "cd8", "--labels", path)
+
+
+def test_faulty_classes_are_told_all_at_once(labelled: tuple[Path, Any], tmp_path: Path) -> None:
+    path = tmp_path / "classes.csv"
+    path.write_text("label,class\n1,tumour\n1,other\nx,tumour\n3,stroma\n")
+    with pytest.raises(SourceFileError) as told:
+        _run(labelled[0] / "field.png", "--stain", "cd8", "--labels", labelled[0] / "labels.tif", "--classes", path)
+    assert [fault.where for fault in told.value.faults] == [f"File 'classes.csv', line {line}." for line in (3, 4, 5)]

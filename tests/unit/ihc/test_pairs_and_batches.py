@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 
 from biomarkers.errors import StainError
-from biomarkers.ihc.batches import judge_negative_control, judge_positive_control, vector_drift
+from biomarkers.ihc.batches import (
+    StainedSlide,
+    batch_findings,
+    judge_negative_control,
+    judge_positive_control,
+    vector_drift,
+)
 from biomarkers.ihc.pooling import SlideCircumstances, paired_change, pool_records
 from biomarkers.ihc.protocol import ControlSettings
 from biomarkers.ihc.records import ScoreRecord, SlideAnalysis
@@ -140,10 +146,15 @@ def _slide(name: str, dab: tuple[float, float, float] = (0.27, 0.57, 0.78), reco
     )
 
 
+def _stained(name: str, dab: tuple[float, float, float] | None = (0.27, 0.57, 0.78)) -> StainedSlide:
+    vectors = {"haematoxylin": (0.65, 0.70, 0.29), **({} if dab is None else {"dab": dab})}
+    return StainedSlide(name=name, stain="CD8", vectors=vectors)
+
+
 def test_a_slide_whose_stain_drifted_is_named() -> None:
     generator = np.random.default_rng(0)
-    usual = [_slide(f"s{index}", tuple(np.array([0.27, 0.57, 0.78]) + generator.normal(0, 0.01, 3))) for index in range(8)]
-    drifted = _slide("late", (0.45, 0.58, 0.68))
+    usual = [_stained(f"s{index}", tuple(np.array([0.27, 0.57, 0.78]) + generator.normal(0, 0.01, 3))) for index in range(8)]
+    drifted = _stained("late", (0.45, 0.58, 0.68))
     verdicts = vector_drift([*usual, drifted])
     assert [each.slide for each in verdicts if each.findings] == ["late"]
     assert verdicts[-1].findings[0].code == "STAIN_DRIFT"
@@ -152,7 +163,29 @@ def test_a_slide_whose_stain_drifted_is_named() -> None:
 
 
 def test_few_slides_tell_no_drift() -> None:
-    assert vector_drift([_slide("a"), _slide("b", (0.6, 0.5, 0.6))]) == ()
+    assert vector_drift([_stained("a"), _stained("b", (0.6, 0.5, 0.6))]) == ()
+
+
+def test_a_slide_without_brown_cells_is_compared_by_its_haematoxylin_alone() -> None:
+    verdicts = vector_drift([*(_stained(f"s{index}") for index in range(5)), _stained("pale", None)])
+    assert [set(each.angle_deg_by_stain) for each in verdicts] == [{"haematoxylin", "dab"}] * 5 + [{"haematoxylin"}]
+
+
+def test_what_control_slides_say_of_their_batch() -> None:
+    def codes(*verdicts: object) -> list[str]:
+        return [finding.code for finding in batch_findings("B1", "CD8", verdicts)]  # type: ignore[arg-type]
+
+    control = _slide("control", record=_drawn(1500.0))
+    score = control.scores[0].h_score or 0.0
+    good = judge_positive_control(control, ControlSettings(positive_h_score=(score - 5, score + 5)))
+    bad = judge_positive_control(control, ControlSettings(positive_h_score=(score + 5, score + 50)))
+    undeclared = judge_positive_control(control, ControlSettings())
+    clean = judge_negative_control(_slide("clean", record=_drawn(0.0)), ControlSettings())
+    dirty = judge_negative_control(_slide("dirty", record=_drawn(500.0)), ControlSettings())
+    assert codes(good, clean) == []
+    assert codes() == ["STAIN_CONTROL_MISSING", "NEGATIVE_CONTROL_MISSING"]
+    assert codes(good, bad, dirty) == ["STAIN_CONTROL_FAILED", "BACKGROUND_TOO_HIGH"]
+    assert codes(undeclared, clean) == ["CUTOFFS_UNCONFIRMED"]
 
 
 def test_controls_are_judged_by_declared_limits() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import product
 from typing import Any
 
 import cv2
@@ -204,3 +205,19 @@ def test_a_place_without_light_is_left_out_and_a_dark_cell_is_not(plain: Any) ->
     dark = calibration.artefacts.any
     assert dark[62, 62]
     assert not dark[62, 31]
+
+
+def test_the_area_of_rings_within_rings_is_exact_however_many_and_in_whatever_order_they_are() -> None:
+    """A thousand nests of a disk, a hole in it and an island in the hole, all in one large square."""
+    angle = np.linspace(0.0, 2.0 * np.pi, 12, endpoint=False)
+    circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    side, pitch, radii = 32, 100.0, (40.0, 25.0, 10.0)
+    end = side * pitch + 10.0
+    rings = [((-10.0, -10.0), (end, -10.0), (end, end), (-10.0, end))]
+    for row, column, radius in product(range(side), range(side), radii):
+        centre = np.asarray([column * pitch + 50.0, row * pitch + 50.0])
+        rings.append(tuple((float(x), float(y)) for x, y in centre + radius * circle))
+    exact = (end + 10.0) ** 2 - side**2 * 3.0 * (40.0**2 - 25.0**2 + 10.0**2)
+    generator = np.random.default_rng(5)
+    shuffled = tuple(rings[index] for index in generator.permutation(len(rings)))
+    assert Annotation(name="", kind=RegionKind.TUMOUR, rings=shuffled).area_px == pytest.approx(exact, rel=1e-12)
