@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, TypeAlias
 
-from biomarkers.store.users import Role
+from biomarkers.store.users import Role, Scope
 
 WayIn: TypeAlias = Literal["session", "token", "header", "loopback"]
 
@@ -22,6 +22,7 @@ class Right(StrEnum):
     FILES = "see what became of files"
     UPLOAD = "drop files"
     RETRY = "try quarantined files again"
+    ANSWER = "answer for files that need a person's word"
     RUNS = "see runs and what lies behind their numbers"
     MASK = "leave wells out"
     TIMEPOINTS = "see the timepoint table"
@@ -36,7 +37,7 @@ class Right(StrEnum):
 
 
 _EVERYONE = frozenset({Right.HOME, Right.SELF})
-_BENCH = frozenset({Right.FILES, Right.UPLOAD, Right.RETRY, Right.RUNS, Right.MASK, Right.NIGHTS})
+_BENCH = frozenset({Right.FILES, Right.UPLOAD, Right.RETRY, Right.ANSWER, Right.RUNS, Right.MASK, Right.NIGHTS})
 
 RIGHTS: Mapping[Role, frozenset[Right]] = {
     Role.TECHNICIAN: _EVERYONE | _BENCH,
@@ -47,6 +48,19 @@ RIGHTS: Mapping[Role, frozenset[Right]] = {
     Role.OPERATOR: _EVERYONE | {Right.FILES, Right.NIGHTS, Right.PEOPLE, Right.METRICS},
 }
 """Deny by default: a right that is not here is not given. The laboratory's own staff, auditors among them, see no arm."""
+
+PERSONAL = frozenset({Right.SELF, Right.MASK, Right.ANSWER})
+"""What is put on record in a person's name: whoever merely sits at this machine has none."""
+
+_DROPPING = frozenset({Right.HOME, Right.FILES, Right.UPLOAD})
+_CHANGING = frozenset({Right.UPLOAD, Right.RETRY, Right.ANSWER, Right.MASK, Right.REVIEW, Right.RELEASE})
+
+WITHIN: Mapping[Scope, frozenset[Right]] = {
+    Scope.ALL: frozenset(Right),
+    Scope.READ: frozenset(Right) - _CHANGING - {Right.SELF},
+    Scope.DROP: _DROPPING,
+}
+"""What a token may use of its owner's rights."""
 
 ROLE_WORDS: Mapping[Role, str] = {
     Role.TECHNICIAN: "technician",
@@ -66,6 +80,8 @@ class Visitor:
     ----------
     csrf
         What a form must bring back; empty for scripts, whose token no other site can send.
+    scope
+        How much of the role's rights a script's token has.
     """
 
     name: str
@@ -73,9 +89,10 @@ class Visitor:
     role: Role
     by: WayIn
     csrf: str
+    scope: Scope = Scope.ALL
 
     def may(self, right: Right) -> bool:
-        """Whether the visitor has a right; nobody without an account of their own has one to change."""
-        if right is Right.SELF and self.by == "loopback":
+        """Whether the visitor has a right; without an account of their own nobody decides anything, nor has one to change."""
+        if right in PERSONAL and self.by == "loopback":
             return False
-        return right in RIGHTS[self.role]
+        return right in RIGHTS[self.role] & WITHIN[self.scope]

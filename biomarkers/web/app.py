@@ -6,7 +6,8 @@ Knows which modules have pages. Must not know what they show.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib import resources
 from urllib.parse import quote
 
@@ -33,7 +34,11 @@ from biomarkers.web.pages import (
     login,
     manual,
     nights,
+    pathology,
+    proposals,
     runs,
+    slides,
+    statistics,
     timepoints,
     uploads,
 )
@@ -52,6 +57,10 @@ PAGES = (
     timepoints,
     evidence,
     runs,
+    slides,
+    pathology,
+    statistics,
+    proposals,
     charts,
     completeness,
     audit,
@@ -65,6 +74,7 @@ STATIC = {
     "app.css": "text/css; charset=utf-8",
     "figures.css": "text/css; charset=utf-8",
     "app.js": "text/javascript; charset=utf-8",
+    "slide.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
 
@@ -104,6 +114,7 @@ def create_app(
         redoc_url=None,
         openapi_url=None,
         redirect_slashes=False,
+        lifespan=_closing(site),
     )
     app.state.site = site
     for page in PAGES:
@@ -122,6 +133,16 @@ def create_app(
         on_fault=_our_fault,
     )
     return app
+
+
+def _closing(site: Site) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        site.slide_readers.submit(site.warm)
+        yield
+        site.close()
+
+    return lifespan
 
 
 OPEN_PATHS = frozenset({"/login", "/static/{name}", "/favicon.ico"})

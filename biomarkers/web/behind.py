@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from biomarkers.cytometry.analysis import AcquisitionAnalysis, PopulationRecord
+from biomarkers.cytometry.joint_analysis import JointAnalysis
 from biomarkers.elisa.records import CurveRecord, PlateAnalysis, WellRecord
 from biomarkers.ihc.analysis import ScoreRecord, SlideAnalysis
 from biomarkers.laboratory import Laboratory
@@ -63,8 +64,8 @@ class RunBehind:
 
     @property
     def acquisition(self) -> AcquisitionAnalysis | None:
-        """The analysis, where it is an acquisition's."""
-        return self.analysis if isinstance(self.analysis, AcquisitionAnalysis) else None
+        """The analysis, where it is an acquisition's, gated by itself or jointly."""
+        return _as_acquisition(self.analysis)
 
     @property
     def slide(self) -> SlideAnalysis | None:
@@ -171,9 +172,10 @@ def _curves(analysis: Analysis, result: Result) -> tuple[CurveRecord, ...]:
 
 def _populations(analysis: Analysis, result: Result) -> tuple[PopulationRecord, ...]:
     """Return the populations a measurand's name speaks of, with all they lie in; every one where the name tells none."""
-    if not isinstance(analysis, AcquisitionAnalysis):
+    acquisition = _as_acquisition(analysis)
+    if acquisition is None:
         return ()
-    by_name = {one.name: one for one in analysis.populations}
+    by_name = {one.name: one for one in acquisition.populations}
     said = result.measurand.casefold()
     spoken = [name for name in by_name if said.startswith(f"{name.casefold()}_") or f"_{name.casefold()}" in said]
     wanted: list[str] = []
@@ -182,7 +184,13 @@ def _populations(analysis: Analysis, result: Result) -> tuple[PopulationRecord, 
         while at is not None and at in by_name and at not in wanted:
             wanted.append(at)
             at = by_name[at].parent
-    return tuple(one for one in analysis.populations if one.name in wanted) or analysis.populations
+    return tuple(one for one in acquisition.populations if one.name in wanted) or acquisition.populations
+
+
+def _as_acquisition(analysis: Analysis) -> AcquisitionAnalysis | None:
+    if isinstance(analysis, JointAnalysis):
+        return analysis.as_acquisition()
+    return analysis if isinstance(analysis, AcquisitionAnalysis) else None
 
 
 def evidence_files(laboratory: Laboratory, run_id: str) -> tuple[str, ...]:

@@ -6,6 +6,9 @@ Knows jobs, inboxes and the quarantine folder. Must not know how a line is shown
 from __future__ import annotations
 
 import contextlib
+import os
+import re
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -13,15 +16,22 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from biomarkers.errors import StoreError
+from biomarkers.lab.inbox import stem
 from biomarkers.laboratory import Laboratory
 from biomarkers.laboratory.status import inbox_name, untaken
 from biomarkers.provenance import utc_now
-from biomarkers.store import alignments, jobs, lookups, study_lists
+from biomarkers.readers.sign_offs import sign_off_text
+from biomarkers.store import alignments, audit, jobs, lookups, study_lists
 from biomarkers.store.jobs import Job, JobState
 from biomarkers.study.visits import Rule
 from biomarkers.timepoints.alignment import Status, TimepointRow
 
 EXPIRY_DAYS = 30
+
+_ORDER = {"quarantined": 0, "waiting": 0, "specimen": 1, "repeat": 2, "arrival": 3, "lot": 4}
+
+_ACCEPTING = re.compile(r"'biomarkers (plates|slides) accept'")
+"""A file waits for a person's word where its remedy names the command that gives one."""
 
 NEXT_STEP = {
     JobState.RECORDED: "Nothing to do.",
@@ -49,6 +59,8 @@ class FileLine:
         None for a file that lies in its inbox and was not taken yet.
     can_retry
         It lies in quarantine still.
+    needs_word
+        It is sound, and waits for a person to answer for it.
     """
 
     job_id: int | None
@@ -63,6 +75,7 @@ class FileLine:
     finished_at: datetime | None
     runs: tuple[RunLink, ...]
     can_retry: bool
+    needs_word: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +146,7 @@ def _line(laboratory: Laboratory, job: Job, runs: tuple[RunLink, ...]) -> FileLi
         finished_at=job.finished_at,
         runs=runs,
         can_retry=job.state is JobState.QUARANTINED and resting_place(laboratory, job).is_file(),
+        needs_word=job.state is JobState.WAITING and _ACCEPTING.search(job.remedy) is not None,
     )
 
 
@@ -178,10 +192,58 @@ def retry(laboratory: Laboratory, *, job_id: int, actor: str, reason: str) -> Jo
     return job
 
 
+def answer(laboratory: Laboratory, *, job_id: int, by: str, actor: str, reason: str, replaces: bool) -> Job:
+    """Write a person's word for a file that waits for one beside it; the next sweep takes both in.
+
+    Parameters
+    ----------
+    by, actor
+        Who answers, as the sidecar says it and as the audit trail does.
+    replaces
+        A second read counts in place of the first.
+
+    Raises
+    ------
+    StoreError
+        The file does not wait for a word, or has a sidecar already.
+    """
+    with laboratory.database.read() as reading:
+        job = jobs.get(reading, job_id=job_id)
+    waits = laboratory.folder.inbox(job.assay) / job.name
+    sidecar = waits.with_name(f"{stem(waits.name)}.toml")
+    where = f"File '{job.assay}/{job.name}'."
+    if job.state is not JobState.WAITING or _ACCEPTING.search(job.remedy) is None or not waits.is_file():
+        raise StoreError(what="The file does not wait for a person's word.", where=where, remedy="Look at the board.")
+    draft = sidecar.with_name(f".answer-{os.getpid()}-{uuid.uuid4().hex}")
+    draft.write_text(sign_off_text(by=by, reason=reason, replaces=replaces), encoding="utf-8")
+    try:
+        with laboratory.database.write() as transaction:
+            audit.append(
+                transaction,
+                at=utc_now(),
+                actor=actor,
+                action="file.answered_for",
+                entity=f"{job.assay}/{job.name}",
+                detail={"replaces": replaces},
+                reason=reason,
+            )
+            os.link(draft, sidecar)  # refuses where a rename would replace
+    except FileExistsError as error:
+        raise StoreError(
+            what=f"The file has a sidecar already, '{sidecar.name}'.",
+            where=where,
+            remedy="Write by and reason into it, and drop it again.",
+        ) from error
+    finally:
+        draft.unlink(missing_ok=True)
+    return job
+
+
 def needs(laboratory: Laboratory, lines: Sequence[FileLine], rows: Sequence[TimepointRow]) -> list[Need]:
-    """Gather what waits for a person, the oldest first: files, specimens, repeats, arrivals, lots."""
+    """Gather what waits for a person: files and specimens first, then repeats, arrivals and lots, each the oldest first."""
     found = [*_files_in_need(lines), *_specimens(laboratory), *_repeats(rows), *_arrivals(laboratory, rows), *_lots(laboratory)]
-    return sorted(found, key=lambda need: (need.since is None, need.since or utc_now(), need.subject))
+    now = utc_now()
+    return sorted(found, key=lambda need: (_ORDER[need.kind], need.since is None, need.since or now, need.subject))
 
 
 def _files_in_need(lines: Sequence[FileLine]) -> Iterator[Need]:
@@ -215,17 +277,18 @@ def _specimens(laboratory: Laboratory) -> Iterator[Need]:
 
 
 def _repeats(rows: Sequence[TimepointRow]) -> Iterator[Need]:
-    grouped: dict[tuple[str, str], list[TimepointRow]] = {}
+    grouped: dict[str, list[TimepointRow]] = {}
     for row in rows:
         if row.status == Status.NOT_EVALUABLE and row.run_id:
-            grouped.setdefault((row.run_id, row.findings), []).append(row)
-    for (run_id, codes), several in grouped.items():
+            grouped.setdefault(row.run_id, []).append(row)
+    for run_id, several in grouped.items():
         accessions = sorted({row.accession_id or "" for row in several})
+        codes = sorted({code for row in several for code in row.findings.split(";") if code})
         yield Need(
             since=None,
             kind="repeat",
             subject=", ".join(accessions[:4]) + (f" and {len(accessions) - 4} more" if len(accessions) > 4 else ""),
-            sentence=f"{len(several)} results cannot be given: {codes.replace(';', ', ')}.",
+            sentence=f"{len(several)} result{'s' if len(several) > 1 else ''} cannot be given: {', '.join(codes)}.",
             remedy="Look at the run, then repeat or dispose.",
             address=f"/runs/{run_id}",
         )
@@ -246,7 +309,7 @@ def _arrivals(laboratory: Laboratory, rows: Sequence[TimepointRow]) -> Iterator[
             since=None if arrived is None else datetime.combine(arrived.day, datetime.min.time(), utc_now().tzinfo),
             kind="arrival",
             subject=accession,
-            sentence=f"Received, and {count} {assay} measurands have no result yet.",
+            sentence=f"Received, and {count} {assay} measurand{'s have' if count > 1 else ' has'} no result yet.",
             remedy="Measure it.",
             address="/completeness",
         )

@@ -17,7 +17,7 @@ from fastapi import Depends, Request
 
 from biomarkers.provenance import utc_now
 from biomarkers.store import users
-from biomarkers.store.users import CredentialKind, Role
+from biomarkers.store.users import CredentialKind, Role, Scope
 from biomarkers.web.access import Right, Visitor
 from biomarkers.web.border import SAFE_METHODS, cookie_name, cookies
 from biomarkers.web.passwords import csrf_token, secret_digest
@@ -75,6 +75,7 @@ def _by_secret(site: Site, secret: str, kind: CredentialKind) -> Visitor | None:
         role=account.role,
         by="session" if kind is CredentialKind.SESSION else "token",
         csrf=csrf_token(secret) if kind is CredentialKind.SESSION else "",
+        scope=Scope.ALL if held is None else held.scope,
     )
 
 
@@ -145,7 +146,9 @@ class Needs:
                 status=403,
                 what=f"This needs the right to {self.right.value}.",
                 where=f"Role '{visitor.role.value}'.",
-                remedy="Ask an operator for another role if your work needs it.",
+                remedy="Log in: this is put on record in a person's name. An operator adds people with 'biomarkers users'."
+                if visitor.by == "loopback"
+                else "Ask an operator for another role if your work needs it.",
             )
         if request.method not in SAFE_METHODS and visitor.by != "token" and "x-csrf-token" in request.headers:
             require_csrf(request, visitor, request.headers["x-csrf-token"])

@@ -5,19 +5,23 @@ Knows what is made once and shared by all requests. Must not know any page.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment
 
+from biomarkers.errors import BiomarkersError
 from biomarkers.laboratory import Laboratory
 from biomarkers.provenance import content_digest
 from biomarkers.web.access import Right, Visitor
 from biomarkers.web.passwords import Limiter, Passwords
 from biomarkers.web.requests_counted import Counted
+from biomarkers.web.slides_kept import SlideKeeper
 from biomarkers.web.table import TableKeeper
 from biomarkers.web.templates_made import environment
 
@@ -40,6 +44,8 @@ class Site:
         Whether somebody at this machine may come in as a technician while the laboratory has no accounts.
     renew
         Starts computing a run again, given its run_id and why; None where whoever serves the pages cannot.
+    slide_readers
+        Threads that read slides at one time: many who look at slides leave threads for the pages.
     """
 
     laboratory: Laboratory
@@ -52,9 +58,22 @@ class Site:
     last_seen: dict[str, float] = field(default_factory=dict)
     counted: Counted = field(default_factory=Counted)
     table: TableKeeper = field(init=False)
+    slides: SlideKeeper = field(init=False)
+    slide_readers: Executor = field(default_factory=lambda: ThreadPoolExecutor(2, thread_name_prefix="slides"))
 
     def __post_init__(self) -> None:
         self.table = TableKeeper(self.laboratory)
+        self.slides = SlideKeeper(self.laboratory)
+
+    def warm(self) -> None:
+        """Make the timepoint table before somebody waits for it; what keeps it from being made is told to who asks for it."""
+        with contextlib.suppress(BiomarkersError):
+            self.table.current()
+
+    def close(self) -> None:
+        """Let go of slides and the threads that read them, once nobody is served any more."""
+        self.slide_readers.shutdown(wait=True, cancel_futures=True)
+        self.slides.close()
 
     @property
     def cookie_mark(self) -> str:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from biomarkers.laboratory import Laboratory
 from biomarkers.provenance import utc_now
-from biomarkers.store import alignments, lookups
+from biomarkers.store import alignments, lookups, timepoint_rows
+from biomarkers.store.study_lists import current_roster
+from biomarkers.study.roster import Roster
 from biomarkers.timepoints.alignment import TimepointRow
 from biomarkers.timepoints.due import DueCell
 
@@ -33,10 +35,11 @@ SORTABLE: dict[str, Callable[[TimepointRow], object]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """The table as of a day, the state of the store it was made from, and what is due."""
+    """The table as of a day, the state of the store it was made from, what is due, and whom it is about."""
 
     rows: tuple[TimepointRow, ...]
     due: tuple[DueCell, ...]
+    roster: Roster
     day: date
     state: tuple[int, ...]
 
@@ -91,9 +94,17 @@ class TableKeeper:
         with self._lock:  # one makes it, the others wait for it
             kept = self._table
             if kept is None or (kept.state, kept.day) != (state, day):
-                with self._laboratory.database.read() as reading:
-                    aligned = alignments.current(reading)
-                rows = self._laboratory.rows(as_of=day)
-                kept = Table(rows=rows, due=() if aligned is None else aligned.due, day=day, state=state)
+                kept = self._made(day, kept)
                 self._table = kept
             return kept
+
+    def _made(self, day: date, before: Table | None) -> Table:
+        """Read the rows kept in the store; whom it is about and what is due only where that was recorded anew."""
+        with self._laboratory.database.read() as reading:
+            state = lookups.table_state(reading)
+            rows = tuple(row for columns in timepoint_rows.read_batches(reading, as_of=day) for row in columns.rows())
+            if before is not None and before.state[-1] == state[-1]:
+                return replace(before, rows=rows, day=day, state=state)
+            aligned = alignments.current(reading)
+            due = () if aligned is None else aligned.due
+            return Table(rows=rows, due=due, roster=current_roster(reading), day=day, state=state)

@@ -13,7 +13,7 @@ from fastapi.responses import RedirectResponse, Response
 
 from biomarkers.provenance import utc_now
 from biomarkers.store import users
-from biomarkers.store.users import CredentialKind
+from biomarkers.store.users import CredentialKind, Scope
 from biomarkers.web.access import RIGHTS, Right, Visitor
 from biomarkers.web.identity import Needs, OwnForm
 from biomarkers.web.pages.login import checked_account
@@ -46,6 +46,12 @@ def make_token(request: Request, visitor: Own, form: OwnForm) -> Response:
     label = form.get("label", "").strip()[:100]
     if not label:
         raise RequestRefusedError(status=400, what="A token needs a name.", remedy="Write which script it is for.")
+    try:
+        scope = Scope(form.get("scope", Scope.ALL.value))
+    except ValueError as error:
+        raise RequestRefusedError(
+            status=400, what="There is no such scope.", remedy="Choose what the script may do from the list."
+        ) from error
     secret, now = new_secret(), utc_now()
     with site_of(request).laboratory.database.write() as transaction:
         users.begin_credential(
@@ -54,6 +60,7 @@ def make_token(request: Request, visitor: Own, form: OwnForm) -> Response:
             kind=CredentialKind.TOKEN,
             name=visitor.name,
             label=label,
+            scope=scope,
             began_at=now,
             ends_at=now + timedelta(days=TOKEN_DAYS),
         )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Path, Request
 from fastapi.responses import RedirectResponse, Response
 
 from biomarkers.lab.folders import INBOXES
@@ -15,10 +15,12 @@ from biomarkers.provenance import bytes_digest
 from biomarkers.web import files
 from biomarkers.web.access import Right, Visitor
 from biomarkers.web.identity import Needs, OwnForm
+from biomarkers.web.refusals import RequestRefusedError
 from biomarkers.web.site import site_of
 
 router = APIRouter(include_in_schema=False)
 Sees = Annotated[Visitor, Depends(Needs(Right.FILES))]
+JobId = Annotated[int, Path(ge=1, le=2**53)]
 
 
 @router.get("/board")
@@ -61,8 +63,27 @@ def waiting(request: Request, visitor: Sees) -> Response:
 
 
 @router.post("/waiting/{job_id}/retry")
-def retry(request: Request, job_id: int, visitor: Annotated[Visitor, Depends(Needs(Right.RETRY))], form: OwnForm) -> Response:
+def retry(request: Request, job_id: JobId, visitor: Annotated[Visitor, Depends(Needs(Right.RETRY))], form: OwnForm) -> Response:
     """Move a quarantined file back into its inbox."""
     reason = form.get("reason", "").strip()[:500] or "It was mended."
     files.retry(site_of(request).laboratory, job_id=job_id, actor=visitor.name, reason=reason)
     return RedirectResponse("/waiting?said=retried", 303)
+
+
+@router.post("/waiting/{job_id}/answer")
+def answer(
+    request: Request, job_id: JobId, visitor: Annotated[Visitor, Depends(Needs(Right.ANSWER))], form: OwnForm
+) -> Response:
+    """Answer for a second read or a corrected map, in the visitor's name, with the reason."""
+    reason = form.get("reason", "").strip()[:1000]
+    if not reason:
+        raise RequestRefusedError(status=400, what="Answering for a file needs a reason.", remedy="Go back and say why.")
+    files.answer(
+        site_of(request).laboratory,
+        job_id=job_id,
+        by=f"{visitor.full_name} ({visitor.name})",
+        actor=visitor.name,
+        reason=reason,
+        replaces=form.get("replaces", "") == "true",
+    )
+    return RedirectResponse("/waiting?said=answered", 303)

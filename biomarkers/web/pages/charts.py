@@ -26,8 +26,8 @@ def charts(
 ) -> Response:
     """Show the charts of one analyte, or of the first that has any."""
     site = site_of(request)
-    analytes = [one.code for one in site.laboratory.definition.analytes]
-    series = site.laboratory.controls(analyte=analyte or None)
+    series = site.laboratory.controls()
+    analytes = [*dict.fromkeys([*(one.code for one in site.laboratory.definition.analytes), *(one.analyte for one in series)])]
     shown = analyte or (series[0].analyte if series else "")
     return site.page(
         "charts.html",

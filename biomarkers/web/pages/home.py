@@ -21,7 +21,7 @@ from biomarkers.timepoints.alignment import Status
 from biomarkers.web import files
 from biomarkers.web.access import Right, Visitor
 from biomarkers.web.identity import Needs
-from biomarkers.web.pages import nights, timepoints
+from biomarkers.web.pages import nights, proposals, timepoints
 from biomarkers.web.site import Site, site_of
 from biomarkers.web.table import Choice
 
@@ -82,6 +82,7 @@ def _reviewer(site: Site, _visitor: Visitor) -> dict[str, object]:
         "last_points": troubled,
         "counted": counted,
         "nights": nights.reports(site.laboratory)[:1],
+        "proposals": proposals.standing(site),
     }
 
 

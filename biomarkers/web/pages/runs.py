@@ -16,7 +16,7 @@ from biomarkers.reports.plate_figures import CurvePicture
 from biomarkers.store import decisions, lookups, signatures
 from biomarkers.store.controls import plate_positions
 from biomarkers.store.signatures import Meaning, Standing
-from biomarkers.web import behind
+from biomarkers.web import behind, gates_compared
 from biomarkers.web.access import Right, Visitor
 from biomarkers.web.identity import Needs, OwnForm
 from biomarkers.web.pages.login import checked_account
@@ -78,9 +78,13 @@ def run(request: Request, run_id: str, visitor: Sees, said: str = "") -> Respons
         run=found.analysis.run,
         plate_rows=[] if plate is None else behind.plate_rows(plate.wells),
         curves=[] if plate is None else _curves(plate.curves, plate.wells),
-        may_sign=_may_sign(visitor, found.standing),
+        correction=None if found.acquisition is None else gates_compared.correction_of(found.acquisition),
+        gate_pictures=() if found.acquisition is None else gates_compared.pictures(site.laboratory, run_id),
+        may_sign=_may_sign(site, visitor, found),
+        waits_for_another=_waits_for_another(site, visitor, found),
         said=said if said in {"masked", "unmasked", "signed"} else "",
         renews=site.renew is not None,
+        proposals=[one for one in site.laboratory.proposals() if one.run_id == run_id],
         left_out={one.position for one in found.masks if {m.position: m.masked for m in found.masks}[one.position]},
     )
 
@@ -96,16 +100,22 @@ def _curves(curves: object, wells: object) -> list[tuple[str, object]]:
     return drawn
 
 
-def _may_sign(visitor: Visitor, standing: Standing) -> list[str]:
+def _waits_for_another(site: Site, visitor: Visitor, found: behind.RunBehind) -> bool:
+    """Whether only another person may release these results, because nobody else reviewed them."""
+    alone = signatures.reviewed_alone_by(found.signed) == visitor.name
+    return alone and found.standing is Standing.REVIEWED and site.laboratory.definition.releasing_takes_two
+
+
+def _may_sign(site: Site, visitor: Visitor, found: behind.RunBehind) -> list[str]:
     """Name what a visitor could say of a run as it stands by signing it."""
-    if visitor.by in {"loopback", "token"}:
+    if visitor.by in {"loopback", "token"} or _waits_for_another(site, visitor, found):
         return []
     possible = {
         Standing.PRELIMINARY: [Meaning.REVIEWED],
         Standing.CHANGED: [Meaning.REVIEWED],
         Standing.REVIEWED: [Meaning.RELEASED],
         Standing.RELEASED: [],
-    }[standing]
+    }[found.standing]
     return [meaning.value for meaning in possible if visitor.may(SIGNING_RIGHT[meaning])]
 
 
@@ -194,5 +204,6 @@ def sign(request: Request, run_id: str, visitor: Sees, form: OwnForm) -> Respons
             full_name=account.full_name,
             signed_at=utc_now(),
             reason=form.get("reason", "").strip()[:500],
+            two_persons=site.laboratory.definition.releasing_takes_two,
         )
     return RedirectResponse(f"/runs/{run_id}?said=signed", 303)

@@ -18,11 +18,17 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
 from starlette.requests import ClientDisconnect
 
+from biomarkers.errors import SourceFileError
 from biomarkers.lab.folders import INBOXES, LabFolder
-from biomarkers.lab.inbox import TEMPORARY_BEGINNINGS, TEMPORARY_ENDINGS
+from biomarkers.lab.inbox import TEMPORARY_BEGINNINGS, TEMPORARY_ENDINGS, stem
 from biomarkers.lab.pressure import require_room
+from biomarkers.laboratory.door import refused_name
 from biomarkers.provenance import utc_now
+from biomarkers.readers.annotations import read_annotations
+from biomarkers.readers.sign_offs import sign_off_text
+from biomarkers.readers.slide_tiles import TilePyramid
 from biomarkers.store import audit
+from biomarkers.web import behind
 from biomarkers.web.access import Right, Visitor
 from biomarkers.web.identity import Needs, require_header_csrf
 from biomarkers.web.refusals import RequestRefusedError
@@ -31,6 +37,7 @@ from biomarkers.web.site import Site, site_of
 router = APIRouter()
 PORTION = 1 << 20
 GREATEST_NAME = 200
+LARGEST_REGIONS = 24_000_000
 _NOT_IN_NAMES = re.compile(r'[/\\:*?"<>|\x00-\x1f\x7f]')
 
 
@@ -48,6 +55,9 @@ async def upload(
     site = site_of(request)
     place = inbox_place(site, kind, instrument)
     name = file_name(name)
+    refused = refused_name(site.laboratory, name)
+    if refused is not None:  # told without the name, and nothing of it is written down
+        raise RequestRefusedError(status=422, what=refused.what, where=refused.where, remedy=refused.remedy)
     length = int(request.headers.get("content-length", "0") or 0)
     await run_in_threadpool(require_room, place, for_bytes=length)
     draft = place / f".upload-{os.getpid()}-{uuid.uuid4().hex}"
@@ -68,11 +78,78 @@ async def upload(
     return JSONResponse({"name": name, "assay": kind, "size": size, "sha256": digest.hexdigest()}, 201)
 
 
-async def _received(request: Request, target: BinaryIO, digest: hashlib._Hash) -> int:
+@router.put("/inbox/ihc/regions/{run_id}", include_in_schema=False)
+async def upload_regions(
+    request: Request,
+    run_id: str,
+    visitor: Annotated[Visitor, Depends(Needs(Right.ANSWER))],
+    _own: Annotated[None, Depends(require_header_csrf)],
+    reason: str = "",
+) -> Response:
+    """Put redrawn regions of a recorded slide into its inbox, signed by a sidecar in the visitor's name."""
+    site = site_of(request)
+    said = reason.strip()[:1000]
+    if not said:
+        raise RequestRefusedError(
+            status=400, what="Redrawn regions need a reason.", remedy="Say what was drawn otherwise, and why."
+        )
+    found = await run_in_threadpool(behind.run_behind, site.laboratory, run_id)
+    if found.slide is None:
+        raise RequestRefusedError(status=404, what="There is no such slide.", remedy="Open it from the list of runs.")
+    pyramid = await run_in_threadpool(site.slides.pyramid, run_id)
+    place, name = site.laboratory.folder.inbox("ihc"), stem(found.entry.name)
+    draft = place / f".upload-{os.getpid()}-{uuid.uuid4().hex}"
+    digest = hashlib.sha256()
+    try:
+        with draft.open("xb") as target:
+            size = await _received(request, target, digest, most=LARGEST_REGIONS)
+        with draft.open("rb") as raw:
+            ending = ".geojson.gz" if raw.read(2) == b"\x1f\x8b" else ".geojson"
+        await run_in_threadpool(_require_regions, draft, pyramid, name=f"{name}{ending}")
+        word = sign_off_text(by=f"{visitor.full_name} ({visitor.name})", reason=said, replaces=False)
+        await run_in_threadpool(_settle_signed, draft, place / f"{name}{ending}", word)
+    except ClientDisconnect as error:
+        raise RequestRefusedError(status=400, what="The connection broke off.", remedy="Drop the file again.") from error
+    finally:
+        draft.unlink(missing_ok=True)
+    await run_in_threadpool(_note, site, visitor, "ihc", f"{name}{ending}", size, digest.hexdigest())
+    return JSONResponse({"name": f"{name}{ending}", "assay": "ihc", "size": size, "sha256": digest.hexdigest()}, 201)
+
+
+def _require_regions(draft: Path, pyramid: TilePyramid, *, name: str) -> None:
+    """Tell what cannot be read at once, to the person who drew it."""
+    try:
+        read_annotations(draft, width=pyramid.width, height=pyramid.height)
+    except SourceFileError as error:
+        told = " ".join(dict.fromkeys(f"{fault.where} {fault.what}" for fault in error.faults[:3]))
+        raise RequestRefusedError(
+            status=400, what=told.replace(draft.name, name), remedy=error.faults[0].remedy or "Export the regions again."
+        ) from error
+
+
+def _settle_signed(draft: Path, target: Path, word: str) -> None:
+    """Put a sidecar and the file it signs into the inbox, the sidecar first: alone it waits, where the file alone might not."""
+    sidecar = target.with_name(f"{stem(target.name)}.toml")
+    signing = draft.with_name(f"{draft.name}-signing")
+    signing.write_text(word, encoding="utf-8")
+    try:
+        _settle(signing, sidecar)
+        try:
+            _settle(draft, target)
+        except BaseException:
+            sidecar.unlink(missing_ok=True)
+            raise
+    finally:
+        signing.unlink(missing_ok=True)
+
+
+async def _received(request: Request, target: BinaryIO, digest: hashlib._Hash, *, most: int | None = None) -> int:
     size, held = 0, bytearray()
     async for part in request.stream():
         held += part
         size += len(part)
+        if most is not None and size > most:
+            raise RequestRefusedError(status=413, what=f"The file has more than {most // 1_000_000} MB.", remedy="Export less.")
         if len(held) >= PORTION:
             digest.update(held)
             await run_in_threadpool(target.write, bytes(held))

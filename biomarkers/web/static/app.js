@@ -1,5 +1,5 @@
 "use strict";
-// Everything works without this file but uploads; it makes the board live, filters immediate and slides movable.
+// Everything works without this file but uploads; it makes the board live and filters immediate.
 (() => {
   const word = document.querySelector('meta[name="csrf"]')?.content ?? "";
 
@@ -79,6 +79,31 @@
     });
   }
 
+  // Redrawn regions go into the slide's inbox, signed by who is logged in.
+  for (const redraw of document.querySelectorAll("form.redraw")) {
+    redraw.addEventListener("submit", async (event) => {
+      event.preventDefault();
+      const line = redraw.nextElementSibling;
+      const reason = redraw.querySelector("[name=reason]").value;
+      line.className = "redraw-told";
+      line.textContent = "…";
+      try {
+        const answer = await fetch(`${redraw.dataset.address}?reason=${encodeURIComponent(reason)}`, {
+          method: "PUT", body: redraw.querySelector("[type=file]").files[0],
+          headers: { "X-CSRF-Token": word, "Content-Type": "application/octet-stream" },
+        });
+        const said = await answer.json();
+        const faults = answer.ok ? [] : said.errors ?? [{ what: "It was refused.", where: "", remedy: "" }];
+        line.textContent = answer.ok ? `${said.name} lies in the inbox with your signature. The next sweep scores the slide again.` : faults.map((one) => `${one.what} ${one.where} ${one.remedy}`).join(" ");
+        line.classList.add(answer.ok ? "said-good" : "said-bad");
+        if (answer.ok) redraw.reset();
+      } catch {
+        line.textContent = "The server did not answer. Upload it again.";
+        line.classList.add("said-bad");
+      }
+    });
+  }
+
   // A choice shows at once; the button stays for those without script.
   document.getElementById("filters")?.addEventListener("change", (event) => event.currentTarget.requestSubmit());
 
@@ -100,41 +125,4 @@
       if (box) { box.focus(); return; }
     }
   });
-
-  // A slide's picture is moved and zoomed.
-  const viewer = document.getElementById("viewer");
-  const picture = viewer?.querySelector("img");
-  if (picture) {
-    let scale = 1, x = 0, y = 0, least = 0.05, held = null;
-    const draw = () => { picture.style.transform = `translate(${x}px,${y}px) scale(${scale})`; };
-    const whole = () => {
-      least = Math.min(viewer.clientWidth / picture.naturalWidth, viewer.clientHeight / picture.naturalHeight, 1);
-      scale = least; x = (viewer.clientWidth - picture.naturalWidth * scale) / 2; y = 0; draw();
-    };
-    const zoom = (factor, atX, atY) => {
-      const next = Math.min(8, Math.max(least, scale * factor));
-      x = atX - (atX - x) * next / scale;
-      y = atY - (atY - y) * next / scale;
-      scale = next;
-      draw();
-    };
-    if (picture.complete && picture.naturalWidth) whole(); else picture.addEventListener("load", whole);
-    viewer.addEventListener("wheel", (event) => {
-      event.preventDefault();
-      const box = viewer.getBoundingClientRect();
-      zoom(event.deltaY < 0 ? 1.2 : 1 / 1.2, event.clientX - box.left, event.clientY - box.top);
-    }, { passive: false });
-    viewer.addEventListener("pointerdown", (event) => { held = [event.clientX - x, event.clientY - y]; viewer.setPointerCapture(event.pointerId); });
-    viewer.addEventListener("pointermove", (event) => { if (held) { x = event.clientX - held[0]; y = event.clientY - held[1]; draw(); } });
-    viewer.addEventListener("pointerup", () => { held = null; });
-    viewer.addEventListener("keydown", (event) => {
-      const moves = { ArrowLeft: [60, 0], ArrowRight: [-60, 0], ArrowUp: [0, 60], ArrowDown: [0, -60] };
-      if (moves[event.key]) { x += moves[event.key][0]; y += moves[event.key][1]; draw(); }
-      else if (event.key === "+" || event.key === "=") zoom(1.3, viewer.clientWidth / 2, viewer.clientHeight / 2);
-      else if (event.key === "-") zoom(1 / 1.3, viewer.clientWidth / 2, viewer.clientHeight / 2);
-      else if (event.key === "0") whole();
-      else return;
-      event.preventDefault();
-    });
-  }
 })();

@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import httpx
 import pytest
 import uvicorn
 from argon2 import PasswordHasher
 
+from biomarkers.cytometry.analysis import AcquisitionAnalysis
+from biomarkers.cytometry.examined import examine
+from biomarkers.cytometry.found_gates import found_gates
+from biomarkers.cytometry.gate_shapes import Rectangle
+from biomarkers.cytometry.strategy import assemble
 from biomarkers.errors import BiomarkersError
+from biomarkers.ihc.analysis import SlideAnalysis
 from biomarkers.lab.archive import admit, put_away
+from biomarkers.lab.evidence import write_evidence
 from biomarkers.lab.inbox import is_plate_map, stem
 from biomarkers.laboratory import Laboratory, create_laboratory, open_lab
 from biomarkers.provenance import utc_now
+from biomarkers.readers.fcs import read_fcs
+from biomarkers.readers.gatingml_writing import write_gatingml
+from biomarkers.readers.panels import packaged_panel
 from biomarkers.readers.plate_layouts import read_layout
 from biomarkers.readers.study_files import read_roster, read_specimens, read_visits
+from biomarkers.reports.gate_corrections import COMPARED_FILE
 from biomarkers.simulation.study import simulate_study
 from biomarkers.simulation.writing import write_study
 from biomarkers.store import jobs, sources, study_lists, users
@@ -32,9 +45,23 @@ from biomarkers.store.recording import record_analysis
 from biomarkers.store.users import Role
 from biomarkers.web.app import create_app
 from biomarkers.web.passwords import Passwords
-from flows.acquisition_work import AcquisitionWork, TubeFiles, analyse_fcs_file
+from flows.acquisition_work import AcquisitionWork, TubeFiles, analyse_fcs_file, compared_as_recorded
 from flows.plate_work import PlateWork, analyse_plate_file
+from flows.slide_work import (
+    ScoreWork,
+    SlideFilesWork,
+    SlidePlan,
+    SlideWork,
+    measure_slide_tiles,
+    plan_slide,
+    score_slide_file,
+    slide_evidence,
+    tile_works,
+)
 from flows.work import Analysed, Specimens, WorkFile
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 LEASE = timedelta(minutes=5)
 PASSWORD = "a quiet afternoon in the lab"  # noqa: S105  - of everybody in these tests
@@ -131,7 +158,7 @@ def ingested_folder(tmp_path_factory: pytest.TempPathFactory, project_root: Path
         settings = laboratory.folder.settings_file
         settings.write_text(settings.read_text().replace("settling_seconds = 10", "settling_seconds = 0"))
         layouts = {path.stem: read_layout(path) for path in sorted((project_root / "plate_layouts").glob("*.csv"))}
-        study = simulate_study(laboratory.definition, layouts=layouts, subjects=3, seed=5, events=1500, slide_px=512)
+        study = simulate_study(laboratory.definition, layouts=layouts, subjects=3, seed=5, events=1500, slide_px=1024)
         write_study(study, place / "inbox", place / "truth")
         _record_lists(laboratory, place / "inbox" / "study")
         with laboratory.database.read() as reading:
@@ -144,8 +171,10 @@ def ingested_folder(tmp_path_factory: pytest.TempPathFactory, project_root: Path
             recorded += _record(laboratory, "elisa", specimens, export, maps[stem(export.name)])
             if recorded == 3:
                 break
-        for path in sorted((place / "inbox" / "cytometry").glob("ATR-*.fcs"))[:2]:
-            _record(laboratory, "cytometry", specimens, path)
+        tubes = sorted((place / "inbox" / "cytometry").glob("ATR-*.fcs"))
+        _record(laboratory, "cytometry", specimens, tubes[0])
+        _record(laboratory, "cytometry", specimens, tubes[1], *_corrected_gates(tubes[1]))
+        _record_slides(laboratory, specimens, place / "inbox" / "ihc")
         _stranded(laboratory)
         laboratory.load_arms(place / "truth" / "arms.csv")
     return place / "lab"
@@ -193,7 +222,7 @@ def _record(laboratory: Laboratory, kind: str, specimens: Specimens, *paths: Pat
         outcome = analyse_fcs_file(
             AcquisitionWork(
                 folder=folder,
-                files=TubeFiles(instrument=work_files[0]),
+                files=TubeFiles(**dict(zip(("instrument", "gates", "sign_off"), work_files, strict=False))),
                 definition=laboratory.definition,
                 specimens=specimens,
                 computed_at=now,
@@ -213,7 +242,85 @@ def _record(laboratory: Laboratory, kind: str, specimens: Specimens, *paths: Pat
         evidence = folder.evidence / analysis.run.run_id
         evidence.mkdir(parents=True, exist_ok=True)
         (evidence / "quality.html").write_text("<!DOCTYPE html><title>Quality</title><style>p{color:teal}</style><p>Sound.</p>")
+        if isinstance(analysis, AcquisitionAnalysis):
+            compared = compared_as_recorded(folder, analysis)
+            if compared is not None:
+                (evidence / COMPARED_FILE).write_text(compared.model_dump_json())
     return len(outcome.analyses)
+
+
+def _corrected_gates(tube: Path) -> tuple[Path, Path]:
+    """Write the gates found on a tube with the border of its T cells moved, and the word of who moved it."""
+    acquisition = read_fcs(tube)
+    strategy = found_gates(examine(acquisition, packaged_panel("pbmc-lineage")).gated, acquisition).strategy
+    gates = []
+    for gate in strategy.gates:
+        shape = gate.shape
+        if gate.name == "T":
+            assert isinstance(shape, Rectangle)
+            lowest = shape.sides[0].minimum
+            assert lowest is not None
+            shape = replace(shape, sides=(replace(shape.sides[0], minimum=lowest * 1.4), *shape.sides[1:]))
+        gates.append(replace(gate, shape=shape))
+    corrected, word = tube.with_suffix(".xml"), tube.with_suffix(".toml")
+    write_gatingml(corrected, assemble(gates, scales=strategy.scales, matrices=strategy.matrices))
+    word.write_text('by = "R. Franklin"\nreason = "The gate on CD3 took in dim cells."\n')
+    return corrected, word
+
+
+REGIONS = {
+    "type": "FeatureCollection",
+    "features": [
+        {
+            "type": "Feature",
+            "geometry": {"type": "Polygon", "coordinates": [[[40, 40], [470, 40], [470, 460], [40, 460], [40, 40]]]},
+            "properties": {"objectType": "annotation", "classification": {"name": "Tumor"}, "name": "<b>nest</b>"},
+        }
+    ],
+}
+
+
+def _record_slides(laboratory: Laboratory, specimens: Specimens, inbox: Path) -> None:
+    """Score the CD8 slides of the first subject that has two, and draw their evidence; the first has a region drawn on it."""
+    folder, now = laboratory.folder, utc_now()
+    with laboratory.database.read() as reading:
+        roster = study_lists.current_roster(reading)
+    by_subject: dict[str, list[Path]] = {}
+    for path in sorted(inbox.glob("ATR-*_CD8.ome.tiff")):
+        by_subject.setdefault(roster.specimens[path.name[:10]].subject_id, []).append(path)
+    pair = next(paths for paths in by_subject.values() if len(paths) == 2)
+    for number, path in enumerate(pair):
+        regions = path.with_name(f"{path.name[:14]}.geojson")
+        regions.write_text(json.dumps(REGIONS))
+        files = [path, regions][: 2 - number]
+        held = []
+        for one in files:
+            taken = admit(folder, one)
+            held.append(WorkFile(name=one.name, sha256=taken.sha256))
+            with laboratory.database.write() as transaction:
+                sources.register(
+                    transaction, sha256=taken.sha256, size=taken.size, assay="ihc", kind="ihc", name=one.name, received_at=now
+                )
+        work = SlideWork(
+            folder=folder,
+            file=held[0],
+            annotation=held[1] if len(held) > 1 else None,
+            definition=laboratory.definition,
+            specimens=specimens,
+            computed_at=now,
+        )
+        plan = plan_slide(work)
+        assert isinstance(plan, SlidePlan), plan
+        measured = [measure_slide_tiles(piece) for piece in tile_works(plan, 4)]
+        tiles = tuple(tile for piece in measured if isinstance(piece, tuple) for tile in piece)
+        outcome = score_slide_file(ScoreWork(plan=plan, measurements=tiles))
+        assert isinstance(outcome, Analysed), outcome
+        analysis = outcome.analyses[0]
+        assert isinstance(analysis, SlideAnalysis)
+        with laboratory.database.write() as transaction:
+            record_analysis(transaction, analysis, reason="", recorded_at=now)
+        evidence = slide_evidence(SlideFilesWork(plan=plan, measurements=tiles, analysis=analysis))
+        write_evidence(folder, analysis.run.run_id, evidence)
 
 
 def _stranded(laboratory: Laboratory) -> None:
@@ -271,6 +378,30 @@ def own_served(ingested_folder: Path, tmp_path: Path) -> Iterator[Served]:
 
 
 @pytest.fixture
+def two_persons_served(ingested_folder: Path, tmp_path: Path) -> Iterator[Served]:
+    """The ingested laboratory with two reviewers, whose study asks for two persons."""
+    shutil.copytree(ingested_folder, tmp_path / "lab", symlinks=True)
+    with (tmp_path / "lab" / "study.toml").open("a") as study:
+        study.write('\n[signatures]\ntwo_persons = true\nsource = "assumption"\n')
+    with open_lab(tmp_path / "lab") as laboratory:
+        add_people(laboratory)
+        with laboratory.database.write() as transaction:
+            users.save_account(
+                transaction,
+                name="second",
+                full_name="Dr. Second",
+                role=Role.REVIEWER,
+                password_hash=HASHED,
+                active=True,
+                recorded_at=utc_now(),
+                recorded_by="tests",
+                reason="tests",
+            )
+        with serving(laboratory) as served:
+            yield served
+
+
+@pytest.fixture
 def bare_served(tmp_path: Path) -> Iterator[Served]:
     """A new laboratory without files or accounts."""
     with create_laboratory(tmp_path / "lab") as laboratory, serving(laboratory) as served:
@@ -314,3 +445,80 @@ def serve() -> Iterator[Callable[[Laboratory], Served]]:
             return stack.enter_context(serving(laboratory))
 
         yield begin
+
+
+FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    api = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no Chromium on this machine (looked for chromium and chromium-browser on the path)")
+    with api.sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield launched
+        launched.close()
+
+
+class Watched:
+    """A page whose console and requests are watched."""
+
+    def __init__(self, browser: Browser, served: Served, size: tuple[int, int] = (1366, 850)) -> None:
+        self.served = served
+        self.context = browser.new_context(viewport={"width": size[0], "height": size[1]}, accept_downloads=True)
+        self.page: Page = self.context.new_page()
+        self.said: list[str] = []
+        self.strangers: list[str] = []
+        self.page.on("console", lambda told: self.said.append(f"{told.type}: {told.text}"))
+        self.page.on("pageerror", lambda error: self.said.append(f"error: {error}"))
+        self.page.on("request", self._asked)
+
+    def _asked(self, request: object) -> None:
+        address = request.url  # type: ignore[attr-defined]
+        if not address.startswith((self.served.url, "data:", "blob:")):
+            self.strangers.append(address)
+
+    def log_in(self, name: str) -> None:
+        self.page.goto(f"{self.served.url}/login")
+        self.page.fill("[name=name]", name)
+        self.page.fill("[name=password]", PASSWORD)
+        self.page.keyboard.press("Enter")
+        self.page.wait_for_selector("text=Log out")
+
+    def close(self) -> None:
+        self.context.close()
+        assert self.said == []
+        assert self.strangers == []
+
+    def until(self, expression: str) -> None:
+        """Wait until an expression holds; the browser's own way evaluates text, which the page's policy forbids."""
+        for _ in range(600):
+            if self.page.evaluate(expression):
+                return
+            self.page.wait_for_timeout(50)
+        raise AssertionError(expression)
+
+
+class Watch(Protocol):
+    """Opens a page that is watched; its console and requests are looked at when it is closed."""
+
+    def __call__(self, served: Served, size: tuple[int, int] = ...) -> Watched: ...
+
+
+@pytest.fixture
+def watch(browser: Browser) -> Watch:
+    """Open pages in the browser."""
+    return lambda served, size=(1366, 850): Watched(browser, served, size)
+
+
+@pytest.fixture(scope="session")
+def shots(project_root: Path) -> Path:
+    """Where this run keeps its pictures, to be looked at; not kept under version control."""
+    place = project_root / "tmp" / "screenshots"
+    place.mkdir(parents=True, exist_ok=True)
+    return place

@@ -37,6 +37,10 @@ def everything(served: Served, client: httpx.Client) -> Iterator[tuple[str, http
         *("/api/v1/charts", "/api/v1/audit", "/api/v1/audit?limit=1000", "/api/v1/audit/verdict"),
         *(f"/runs/{run}" for run in runs),
         *(f"/evidence/{run}/quality.html" for run in runs),
+        *("/pathology", "/proposals", "/statistics", "/statistics?arm=true"),
+        *(f"/slides/{run}/view" for run in runs),
+        *(f"/slides/{run}/regions" for run in runs),
+        *(f"/slides/{run}/cells?left=0&top=0&right=1024&bottom=1024" for run in runs),
         *(f"/api/v1/runs/{run}/results" for run in runs),
         *(f"/results/{result}" for result in results),
         *(f"/api/v1/results/{result}" for result in results),
@@ -75,11 +79,13 @@ def test_the_canary_sings_where_the_right_is_or_the_test_above_would_show_nothin
     assert CODE in client.get("/timepoints.csv?arm=true").text
     assert CODE.encode() in unpacked(client.get("/timepoints.xlsx?arm=true"))
     assert CODE not in client.get("/timepoints.csv").text
+    assert CODE in client.get("/statistics?arm=true").text
+    assert CODE not in client.get("/statistics").text
 
 
 def test_asking_for_arms_without_the_right_is_refused_and_says_so(canary_served: Served) -> None:
     client = canary_served.logged_in(Role.SCIENTIST.value)
-    for path in ("/timepoints?arm=true", "/timepoints.csv?arm=true", "/api/v1/timepoints?arm=true"):
+    for path in ("/timepoints?arm=true", "/timepoints.csv?arm=true", "/api/v1/timepoints?arm=true", "/statistics?arm=true"):
         answer = client.get(path)
         assert answer.status_code == 403
         assert "This needs the right to see arms." in answer.text

@@ -39,6 +39,18 @@ EXPECTED: dict[str, str] = {
     "GET /runs/{run_id}": "TRSUA",
     "POST /runs/{run_id}/masks": "TR",
     "POST /runs/{run_id}/signatures": "TRSUA",  # whoever may see; what they may sign is asked within
+    "GET /slides/{run_id}/view": "TRSUA",
+    "GET /slides/{run_id}/tiles/{level}/{column}/{row}": "TRSUA",
+    "GET /slides/{run_id}/field/{x}/{y}": "TRSUA",
+    "GET /slides/{run_id}/cells": "TRSUA",
+    "GET /slides/{run_id}/regions": "TRSUA",
+    "GET /pathology": "TRSUA",
+    "POST /slides/{run_id}/decisions": "R",
+    "PUT /inbox/ihc/regions/{run_id}": "TR",
+    "GET /statistics": "RSUA",
+    "GET /proposals": "TRSUA",
+    "POST /proposals/{number}/decisions": "R",
+    "POST /waiting/{job_id}/answer": "TR",
     "GET /charts": "TRSUA",
     "GET /completeness": "TRSUA",
     "GET /audit": "A",
@@ -68,6 +80,12 @@ FILLED = {
     "{result_id}": "r-00000000000000000000",
     "{run_id}": "elisa-0000000000000000",
     "{name}": "none.html",
+    "{number}": "999999",
+    "{level}": "0",
+    "{column}": "0",
+    "{row}": "0",
+    "{x}": "0",
+    "{y}": "0",
 }
 
 
@@ -160,3 +178,24 @@ def test_nobody_comes_in_as_technician_through_a_proxy(bare_served: Served, head
 
 def test_only_one_role_may_see_arms_and_it_is_no_role_of_the_laboratory() -> None:
     assert [role for role in Role if Right.ARMS in RIGHTS[role]] == [Role.UNBLINDED_SCIENTIST]
+
+
+@pytest.mark.parametrize(
+    ("scope", "may", "may_not"),
+    [
+        ("read", ("GET /api/v1/runs", "GET /api/v1/files"), ("PUT /api/v1/inbox/{kind}", "POST /api/v1/runs/{run_id}/masks")),
+        ("drop", ("GET /api/v1/files",), ("GET /api/v1/runs", "GET /api/v1/timepoints", "POST /api/v1/runs/{run_id}/masks")),
+    ],
+)
+def test_a_token_has_no_more_of_its_owners_rights_than_its_scope(
+    own_served: Served, scope: str, may: tuple[str, ...], may_not: tuple[str, ...]
+) -> None:
+    client = own_served.logged_in("reviewer")
+    word = client.get("/account").text.split('name="csrf" content="')[1].split('"')[0]
+    made = client.post("/account/tokens", data={"csrf": word, "label": "script", "scope": scope}).text
+    secret = made.split('class="secret">')[1].split("<")[0]
+    with own_served.client(headers={"authorization": f"Bearer {secret}"}) as script:
+        assert [name for name in may if ask(script, name).status_code >= 400] == []
+        assert {ask(script, name).status_code for name in may_not} == {403}
+        assert (script.put("/api/v1/inbox/elisa?name=dropped.csv", content=b"a,b\n").status_code == 201) is (scope == "drop")
+    assert client.post("/account/tokens", data={"csrf": word, "label": "script", "scope": "everything"}).status_code == 400

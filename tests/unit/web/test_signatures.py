@@ -127,3 +127,30 @@ def test_masks_need_wells_that_exist_and_a_reason(own_served: Served) -> None:
     assert mask(client, run_id, "A03", reason=" ").status_code == 400
     assert mask(client, run_id, "Z99").status_code == 409
     assert own_served.renewed == []
+
+
+def test_where_the_study_asks_for_two_persons_nobody_releases_what_only_they_reviewed(two_persons_served: Served) -> None:
+    first, second = two_persons_served.logged_in("reviewer"), two_persons_served.logged_in("second")
+    run_id = a_plate(first)
+    sign(first, run_id)
+    page = first.get(f"/runs/{run_id}").text
+    assert "Only you have reviewed these results; the study asks that another person releases them." in page
+    assert "Sign as released" not in page
+    seen = form(second, run_id)
+    csrf = re.search(r'name="csrf" value="([^"]*)"', page)
+    assert csrf is not None
+    answer = sign(first, run_id, digest=seen["digest"], meaning="released", csrf=csrf.group(1))
+    assert answer.status_code == 409
+    assert "nobody releases results that only they themselves have reviewed" in answer.text
+    assert standing(first, run_id) == "reviewed"
+    assert "Signed." in sign(second, run_id).text
+    assert standing(first, run_id) == "released"
+
+
+def test_a_second_review_lets_the_first_reviewer_release(two_persons_served: Served) -> None:
+    first, second = two_persons_served.logged_in("reviewer"), two_persons_served.logged_in("second")
+    run_id = a_plate(first)
+    sign(first, run_id)
+    sign(second, run_id, meaning="reviewed")
+    assert "Signed." in sign(first, run_id).text
+    assert standing(first, run_id) == "released"
