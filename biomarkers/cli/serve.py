@@ -174,14 +174,18 @@ def token(
     *,
     label: str = typer.Option(..., "--for", help="What the token is for."),
     days: int = typer.Option(365, "--days", min=1, max=3650, help="For how long it lets the script in."),
+    may: str = typer.Option("all", "--may", help="How much of these rights it has: all, read, or drop (files)."),
 ) -> None:
     """Make a token for a script and print it, this once."""
     from datetime import timedelta
 
     from biomarkers.laboratory import open_lab
     from biomarkers.provenance import utc_now
-    from biomarkers.store.users import CredentialKind, begin_credential
+    from biomarkers.store.users import CredentialKind, Scope, begin_credential
     from biomarkers.web.passwords import new_secret, secret_digest
+
+    if may not in list(Scope):
+        raise typer.BadParameter(f"--may is one of {', '.join(Scope)}.")
 
     with open_lab(lab) as laboratory:
         _account(laboratory, name)
@@ -193,6 +197,7 @@ def token(
                 kind=CredentialKind.TOKEN,
                 name=name,
                 label=label,
+                scope=Scope(may),
                 began_at=now,
                 ends_at=now + timedelta(days=days),
             )

@@ -1,4 +1,4 @@
-"""TOML declarations (study, panels, stain protocols, settings) into their validated types.
+"""TOML declarations (study, panels, stain protocols, settings) into their types.
 
 Knows how a TOML file's faults are told: all at once, each with its key. Must not know what any declaration means.
 """
@@ -54,7 +54,7 @@ def parse_declaration(text: str, kind: type[Declared], *, name: str) -> Declared
     """
     try:
         content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # TOML's own is a ValueError; so are numbers of thousands of digits
         raise StudyDefinitionError(
             what=f"The file is not valid TOML: {error}.", where=f"File '{name}'.", remedy="Mend the line named."
         ) from error

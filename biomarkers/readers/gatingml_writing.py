@@ -66,15 +66,22 @@ def write_xml(path: Path, root: ET.Element) -> None:
     SourceFileError
         The file cannot be written there.
     """
-    ET.indent(root)
+    content = xml_bytes(root)
     try:
-        ET.ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
+        path.write_bytes(content)
     except OSError as error:
         raise SourceFileError(
             what=f"The gates cannot be written: {error.strerror or error}.",
             where=f"File '{path}'.",
             remedy="Choose a folder that exists and that this account may write to.",
         ) from error
+
+
+def xml_bytes(root: ET.Element) -> bytes:
+    """Return a document as bytes, indented for people."""
+    ET.indent(root)
+    content: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    return content
 
 
 def clean(text: str) -> str:

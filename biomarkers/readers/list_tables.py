@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,9 @@ from typing import TypeVar
 
 from biomarkers.errors import Fault, SourceFileError
 from biomarkers.study.roster import Moment
+
+LARGEST_NUMBER = 1e15
+"""No list of a laboratory holds a larger one, and no column of the store takes a whole number much larger."""
 
 LARGEST_LIST_BYTES = 64_000_000
 """Some hundred thousand rows; a list of a trial has thousands."""
@@ -143,8 +145,10 @@ class ListRow:
             number = kind(text)
         except ValueError:
             number = None
-        if number is None or not math.isfinite(number):
-            self.fault(column, f"holds '{text}', which is not {meaning}", "Enter a number with a decimal point, or nothing.")
+        if number is None or not -LARGEST_NUMBER < number < LARGEST_NUMBER:  # not a number at all compares false
+            self.fault(
+                column, f"holds '{text[:40]}', which is not {meaning}", "Enter a number with a decimal point, or nothing."
+            )
             return None
         return number
 

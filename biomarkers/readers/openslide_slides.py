@@ -36,6 +36,14 @@ _DATES = (
     "tiff.DateTime",
 )
 
+_SCANNERS = (
+    "aperio.ScanScope ID",
+    "dicom.ManufacturerModelName",
+    "leica.device-model",
+    "ventana.UnitNumber",
+    "tiff.Model",
+)
+
 
 class OpenSlideSlide:
     """A slide opened by OpenSlide; made by :func:`open_with_openslide`. Belongs to the process that opened it."""
@@ -49,6 +57,7 @@ class OpenSlideSlide:
         self._pixel_size: PixelSize = settle_pixel_size(stated, name=path.name)
         properties = slide.properties
         self._acquired_at = next((properties[key] for key in _DATES if properties.get(key)), "")
+        self._scanner = next((properties[key] for key in _SCANNERS if properties.get(key)), "")
         # OpenSlide gives the colour of places that were never scanned as six hexadecimal digits.
         self._empty = "#" + properties.get("openslide.background-color", "FFFFFF")
         self._findings = tuple(_label_findings(slide, path.name))
@@ -77,6 +86,11 @@ class OpenSlideSlide:
     def acquired_at(self) -> str:
         """Date and time of the scan, verbatim."""
         return self._acquired_at
+
+    @property
+    def scanner(self) -> str:
+        """Which scanner made the picture, by its own name."""
+        return self._scanner
 
     @property
     def findings(self) -> tuple[Finding, ...]:

@@ -251,8 +251,9 @@ def _workbook(path: Path) -> tuple[Sheet, ...]:
                 for sheet in book.worksheets
             )
     except _WORKBOOK_FAULTS as error:
+        told = str(error).partition("\n")[0].replace(str(path), path.name).rstrip(".")
         raise SourceFileError(
-            what=f"The workbook cannot be read: {type(error).__name__}: {error}.",
+            what=f"The workbook cannot be read: {type(error).__name__}: {told}.",
             where=_where(path),
             remedy="Open and save it in a spreadsheet program, then drop it again.",
         ) from error

@@ -45,10 +45,11 @@ def read_sign_off(path: Path) -> SignOff:
 
 def sign_off_text(*, by: str, reason: str, replaces: bool) -> str:
     """Write a sidecar."""
-    lines = [f"by = {_quoted(by)}", f"reason = {_quoted(reason)}", *(["replaces = true"] if replaces else [])]
+    lines = [f"by = {quoted(by)}", f"reason = {quoted(reason)}", *(["replaces = true"] if replaces else [])]
     return "\n".join(lines) + "\n"
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """Write a text as a basic string of TOML."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return '"' + "".join(f"\\u{ord(one):04x}" if ord(one) < 0x20 or ord(one) == 0x7F else one for one in escaped) + '"'

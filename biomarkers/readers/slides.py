@@ -86,6 +86,11 @@ class FieldPicture:
         return ""
 
     @property
+    def scanner(self) -> str:
+        """Plain pictures do not say."""
+        return ""
+
+    @property
     def findings(self) -> tuple[Finding, ...]:
         """None."""
         return ()
@@ -167,7 +172,7 @@ def _read_field(path: Path, declared: tuple[StatedPixelSize, ...]) -> FieldPictu
                 pixels = _as_rgb(picture)
     except _FOREIGN as error:
         raise SourceFileError(
-            what=f"The picture is damaged, cut off or too large: {error}.",
+            what=f"The picture is damaged, cut off or too large: {str(error).rstrip('.')}.",
             where=f"File '{path.name}'.",
             remedy="Copy or export the picture again.",
         ) from error

@@ -1,4 +1,4 @@
-"""What a TIFF says of the slide in it: pixel size, date of the scan, and which of its pictures are not the slide.
+"""What a TIFF says of the slide in it: pixel size, date and scanner of the scan, and which of its pictures are not the slide.
 
 Knows the words of OME-XML, Aperio, Philips, PerkinElmer, Hamamatsu and ImageJ. Must not know how pixels are stored. The text of
 a slide's label, which may hold a name, is never handed on.
@@ -14,6 +14,9 @@ import tifffile
 
 from biomarkers.readers.pixel_size import StatedPixelSize
 from biomarkers.results import Finding, Severity
+
+LONGEST_NAME = 200
+"""Characters kept of a scanner's name; a damaged file may hold anything."""
 
 NOT_THE_SLIDE = ("label", "macro", "thumbnail", "overview", "map")
 
@@ -115,6 +118,18 @@ def acquired_at(file: tifffile.TiffFile, page: tifffile.TiffPage) -> str:
         return " ".join(part.group(1).strip() for part in (date, time) if part)
     tag = page.tags.get("DateTime")
     return str(tag.value).strip() if tag is not None else ""
+
+
+def scanner(file: tifffile.TiffFile, page: tifffile.TiffPage) -> str:
+    """Which scanner made the picture, by the name it gives itself; empty where the file does not say."""
+    if found := re.search(r"<(?:\w+:)?Microscope\b([^>]*)>", _ome(file)):
+        said = dict(re.findall(r"(\w+)\s*=\s*[\"']([^\"']*)[\"']", found.group(1)))
+        words = [said[word] for word in ("Manufacturer", "Model", "SerialNumber") if said.get(word)]
+        return html.unescape(" ".join(words))[:LONGEST_NAME]
+    if found := re.search(r"\bScanScope ID\s*=\s*([^|\r\n]+)", page.description):
+        return found.group(1).strip()[:LONGEST_NAME]
+    make, model = (str(page.tags.valueof(tag) or "").strip() for tag in ("Make", "Model"))
+    return " ".join(word for word in (make, model) if word)[:LONGEST_NAME]
 
 
 def in_focus(pages: list[tifffile.TiffPage]) -> int:

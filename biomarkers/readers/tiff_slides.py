@@ -79,6 +79,7 @@ class TiffSlide:
         stated = (*declared, *tiff_metadata.stated_sizes(file, self._pages[0], number))
         self._pixel_size: PixelSize = settle_pixel_size(stated, name=path.name)
         self._acquired_at = tiff_metadata.acquired_at(file, self._pages[0])
+        self._scanner = tiff_metadata.scanner(file, self._pages[0])
         self._findings = tuple(tiff_metadata.findings(file, series, len(planes), path.name))
 
     @property
@@ -105,6 +106,11 @@ class TiffSlide:
     def acquired_at(self) -> str:
         """Date and time of the scan, verbatim."""
         return self._acquired_at
+
+    @property
+    def scanner(self) -> str:
+        """Which scanner made the picture, by its own name."""
+        return self._scanner
 
     @property
     def findings(self) -> tuple[Finding, ...]:

@@ -115,13 +115,16 @@ class IdentifierPatterns(Declaration):
     """How ids look, and how they are found in file names.
 
     ``accession_id`` and ``subject_id`` are regular expressions for the whole id. File patterns hold ``{accession_id}`` and,
-    for slides, ``{stain}``; the slide pattern is matched without the file's extension.
+    for slides, ``{stain}``; the slide pattern is matched without the file's extension, and may hold ``{section}`` and
+    ``{batch}``. That of FCS files may hold ``{batch}`` too, or a keyword of theirs named by ``fcs_batch_keyword``, such as
+    ``EXPERIMENT NAME``, tells the staining batch.
     """
 
     accession_id: str
     subject_id: str
     fcs_file: str = "{accession_id}.fcs"
     fcs_keyword: str = "ACCESSION_ID"
+    fcs_batch_keyword: str = ""
     fcs_roles: tuple[TubePattern, ...] = ()
     slide_file: str = "{accession_id}_{stain}"
     slide_roles: tuple[SlidePattern, ...] = ()
@@ -141,6 +144,33 @@ class IdentifierPatterns(Declaration):
         if "{accession_id}" not in value:
             raise ValueError(f"the file pattern '{value}' does not hold {{accession_id}}")
         return value
+
+
+class SignatureRules(Declaration):
+    """Who may sign what. With ``two_persons`` nobody releases results that only they themselves have reviewed."""
+
+    two_persons: bool = False
+
+
+class SpecimenRules(Declaration):
+    """From when on what befell a specimen before it was measured is told of its numbers.
+
+    Attributes
+    ----------
+    most_freeze_thaw_cycles
+        More of them are told; a frozen specimen is thawed once to be measured.
+    no_haemolysis
+        What specimens.csv says, in any case, of a specimen that is not haemolysed, or not enough to be told; every other word
+        is a degree of it.
+    """
+
+    most_freeze_thaw_cycles: int = Field(default=1, ge=0)
+    no_haemolysis: tuple[str, ...] = ("NONE", "NO", "ABSENT", "NEGATIVE", "0", "-")
+
+    def is_haemolysed(self, told: str) -> bool:
+        """Whether a word of specimens.csv tells of haemolysis; an empty cell does not."""
+        word = told.strip().upper()
+        return bool(word) and word not in {one.strip().upper() for one in self.no_haemolysis}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +200,8 @@ class StudyDefinition(BaseModel):
     ratios: tuple[RatioReference, ...] = ()
     panels: tuple[PanelReference, ...] = ()
     stains: tuple[StainReference, ...] = ()
+    signatures: SignatureRules | None = None
+    specimens: SpecimenRules = SpecimenRules(source="assumption")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -307,6 +339,11 @@ class StudyDefinition(BaseModel):
         """Name the visits at which both parts of a ratio are due."""
         parts = [analyte.due for code in (ratio.numerator, ratio.denominator) if (analyte := self.analyte(code)) is not None]
         return tuple(visit for visit in parts[0] if all(visit in due for due in parts)) if parts else ()
+
+    @property
+    def releasing_takes_two(self) -> bool:
+        """Whether results reviewed by one person alone are released by another only."""
+        return self.signatures is not None and self.signatures.two_persons
 
     @property
     def baseline(self) -> Visit:

@@ -18,6 +18,8 @@ class SlideName:
 
     accession_id: str
     stain: str
+    section: str = ""
+    batch: str = ""
 
 
 def is_accession_id(patterns: IdentifierPatterns, text: str) -> bool:
@@ -30,14 +32,24 @@ def is_subject_id(patterns: IdentifierPatterns, text: str) -> bool:
     return re.fullmatch(patterns.subject_id, text) is not None
 
 
-def accession_from_fcs_name(patterns: IdentifierPatterns, name: str) -> str | None:
-    """Return the accession id in an FCS file's name, or None where the name does not fit the study's pattern."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FcsName:
+    """What a specimen's FCS file name says; the batch is empty where the pattern does not hold it."""
+
+    accession_id: str
+    batch: str = ""
+
+
+def specimen_from_fcs_name(patterns: IdentifierPatterns, name: str) -> FcsName | None:
+    """Return what an FCS file's name says of its specimen, or None where it does not fit the study's pattern."""
     found = _match(patterns, patterns.fcs_file, name)
-    return None if found is None else found["accession_id"]
+    if found is None:
+        return None
+    return FcsName(accession_id=found["accession_id"], batch=found.groupdict().get("batch") or "")
 
 
 def slide_from_name(patterns: IdentifierPatterns, name: str) -> SlideName:
-    """Return the accession id and stain in a slide's name.
+    """Return the accession id and stain in a slide's name, with section and batch where the pattern holds them.
 
     Parameters
     ----------
@@ -56,13 +68,21 @@ def slide_from_name(patterns: IdentifierPatterns, name: str) -> SlideName:
             where=f"File '{name}'.",
             remedy=f"Name it '{patterns.slide_file}' with its extension, or put a sidecar '.toml' beside it.",
         )
-    return SlideName(accession_id=found["accession_id"], stain=found["stain"])
+    said = found.groupdict()
+    return SlideName(
+        accession_id=found["accession_id"],
+        stain=found["stain"],
+        section=said.get("section") or "",
+        batch=said.get("batch") or "",
+    )
 
 
 def _match(patterns: IdentifierPatterns, file_pattern: str, name: str) -> re.Match[str] | None:
     places = {
         "{accession_id}": f"(?P<accession_id>{patterns.accession_id})",
         "{stain}": r"(?P<stain>[A-Za-z0-9-]+)",
+        "{section}": r"(?P<section>[A-Za-z0-9-]+)",
+        "{batch}": r"(?P<batch>[A-Za-z0-9-]+)",
         "{extension}": r"(?:\.[A-Za-z0-9]+)+",
     }
     parts = re.split(r"(\{[a-z_]+\})", file_pattern)

@@ -28,8 +28,8 @@ class SlideRole(StrEnum):
 class SlidePattern(BaseModel):
     """File names of slides that play a part other than a specimen.
 
-    ``pattern`` is the name without its extension and may hold ``{accession_id}``, ``{stain}`` and ``{batch}``, as in
-    ``"POSITIVE_{stain}_{batch}"``; case is ignored. Stains and batches are letters, digits and hyphens.
+    ``pattern`` is the name without its extension and may hold ``{accession_id}``, ``{stain}``, ``{section}`` and ``{batch}``,
+    as in ``"POSITIVE_{stain}_{batch}"``; case is ignored. Stains, sections and batches are letters, digits and hyphens.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -52,7 +52,11 @@ class SlidePattern(BaseModel):
 
 
 class StainReference(Declaration):
-    """Which protocol a stain is scored with, and which of its scores the study reports."""
+    """Which protocol a stain is scored with, and which of its scores the study reports.
+
+    ``rescans`` says what becomes of a further scan of a section that is on record: it waits for a person (``"ask"``), or is
+    taken in and the ``"first"`` or the ``"latest"`` counts.
+    """
 
     code: Code
     protocol: str
@@ -61,6 +65,17 @@ class StainReference(Declaration):
     scores: Annotated[
         tuple[Literal["DENSITY_TISSUE", "DENSITY_TUMOUR", "PCT_POSITIVE", "HSCORE", "TPS", "CPS"], ...], Field(min_length=1)
     ]
+    rescans: Literal["ask", "first", "latest"] = "ask"
+
+    @field_validator("scores", mode="before")
+    @classmethod
+    def _refuses_areas(cls, value: object) -> object:
+        if isinstance(value, list | tuple) and "IC" in value:
+            raise ValueError(
+                "IC is the share of tumour area covered by positive immune cells and is not computed from cells; "
+                "have a pathologist score it"
+            )
+        return value
 
 
 IHC_UNITS = {

@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from biomarkers.results import Finding, Severity, finding_codes
 from biomarkers.study.declaration import Material
-from biomarkers.study.definition import BASELINE_VISIT, UNSUMMARISED_VISITS, StudyDefinition
+from biomarkers.study.definition import BASELINE_VISIT, UNSUMMARISED_VISITS, SpecimenRules, StudyDefinition
 from biomarkers.study.roster import Moment, Roster, Specimen, Subject
 from biomarkers.study.schedule import ScheduledVisit, study_day, subject_schedule
 
@@ -22,14 +22,8 @@ FREEZE_THAW = "FREEZE_THAW"
 PROCESSED_BEFORE_COLLECTED = "PROCESSED_BEFORE_COLLECTED"
 SPECIMEN_REJECTED = "SPECIMEN_REJECTED"
 
-NO_HAEMOLYSIS = frozenset({"", "NONE", "NO", "ABSENT", "NEGATIVE", "0", "-"})
-"""What specimens.csv says, in any case, of a specimen that is not haemolysed; every other word is a degree of it."""
-
 REJECTED_CONDITIONS = frozenset({"REJECTED", "UNSATISFACTORY", "UNUSABLE"})
 """Conditions on receipt, in any case, with which a specimen stands for a visit only where no other one can."""
-
-MOST_FREEZE_THAW_CYCLES = 1
-"""A frozen specimen is thawed once to be measured; more cycles are told."""
 
 _OF_BASELINE = "BASELINE_"
 
@@ -130,7 +124,7 @@ def align_specimens(definition: StudyDefinition, roster: Roster) -> tuple[Alignm
         if root.accession_id not in collection_by_root:
             collection_by_root[root.accession_id] = _place(root, roster, schedules.get(root.subject_id, {}))
         collection = collection_by_root[root.accession_id]
-        placed.append((specimen, _inherit(specimen, collection, lineage)))
+        placed.append((specimen, _inherit(specimen, collection, lineage, definition.specimens)))
     chosen_claims = _chosen_claims(placed)
     return _with_findings_of_baseline([_alignment(specimen, one, chosen_claims) for specimen, one in placed])
 
@@ -264,12 +258,12 @@ def _impossible(root: Specimen, subject: Subject) -> Iterable[Finding]:
         yield _finding("RECEIVED_BEFORE_COLLECTED", root, message, "Check both dates.")
 
 
-def _states(specimen: Specimen) -> Iterable[Finding]:
+def _states(specimen: Specimen, rules: SpecimenRules) -> Iterable[Finding]:
     """Tell what happened to a specimen before it was measured, as far as it bears on its numbers."""
-    if specimen.hemolysis.strip().upper() not in NO_HAEMOLYSIS:
+    if rules.is_haemolysed(specimen.hemolysis):
         message = f"Haemolysis is noted as '{specimen.hemolysis}'."
         yield _finding(HAEMOLYSIS, specimen, message, "Judge whether the measurand bears it.")
-    if specimen.freeze_thaw is not None and specimen.freeze_thaw > MOST_FREEZE_THAW_CYCLES:
+    if specimen.freeze_thaw is not None and specimen.freeze_thaw > rules.most_freeze_thaw_cycles:
         message = f"It was frozen and thawed {specimen.freeze_thaw} times."
         yield _finding(FREEZE_THAW, specimen, message, "Measure a fresher aliquot, or judge whether the measurand bears it.")
     for name, moment in (("Processed", specimen.processed_at), ("Frozen", specimen.frozen_at)):
@@ -289,10 +283,10 @@ def _is_before(one: Moment, other: Moment) -> bool:
     return one.time is not None and other.time is not None and _clock(one.time) < _clock(other.time)
 
 
-def _inherit(specimen: Specimen, collection: _Collection, lineage: tuple[Finding, ...]) -> _Collection:
+def _inherit(specimen: Specimen, collection: _Collection, lineage: tuple[Finding, ...], rules: SpecimenRules) -> _Collection:
     """Give an aliquot its parent's place; what contradicts the parent is told, another subject's stops it."""
     root = collection.root
-    findings = [*collection.findings, *lineage, *_states(specimen)]
+    findings = [*collection.findings, *lineage, *_states(specimen, rules)]
     if specimen.subject_id != root.subject_id:
         message = f"It is of subject '{specimen.subject_id}', its parent '{root.accession_id}' of '{root.subject_id}'."
         return _wait(specimen, "PARENT_OF_OTHER_SUBJECT", message, "Correct one of the two in specimens.csv.")

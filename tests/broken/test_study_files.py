@@ -122,3 +122,19 @@ def test_all_faults_of_a_study_are_told_at_once() -> None:
         "File 'study.toml', entry 'study.comparativ'.",
         "File 'study.toml', entry 'study.comparative'.",
     ]
+
+
+@pytest.mark.parametrize("number", ["9" * 400, "9" * 20, "-" + "9" * 30])
+def test_a_number_no_freezer_ever_counted_is_told_and_cut_short(tmp_path: Path, number: str) -> None:
+    header = SPECIMEN_HEADER.strip() + ",freeze_thaw\n"
+    line = f"ATR-000001,S0001,PLASMA,2025-03-09,BASELINE,{number}\n"
+    with pytest.raises(SourceFileError, match="which is not a whole number of cycles") as caught:
+        read_specimens(write(tmp_path / "specimens.csv", header + line), STUDY)
+    assert number[:20] in str(caught.value)
+    assert len(str(caught.value)) < 250
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 5000])
+def test_a_declaration_of_endless_digits_or_brackets_is_refused(value: str) -> None:
+    with pytest.raises(StudyDefinitionError, match="The file is not valid TOML"):
+        parse_declaration(f"a = {value}", StudyDefinition, name="study.toml")

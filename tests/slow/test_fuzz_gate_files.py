@@ -318,7 +318,7 @@ def test_a_short_slice_of_damaged_documents_of_both_kinds_is_read_or_refused() -
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(14400)
 @pytest.mark.parametrize("kind", KINDS)
 def test_damaged_documents_are_read_or_refused_and_never_hang_or_fill_the_memory(
     kind: str, capsys: pytest.CaptureFixture[str]

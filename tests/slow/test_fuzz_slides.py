@@ -293,7 +293,7 @@ def test_a_short_slice_of_damaged_slides_of_every_kind_is_read_or_refused() -> N
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(14400)
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_damaged_slides_are_read_or_refused_and_never_hang_or_fill_the_memory(
     kind: str, capsys: pytest.CaptureFixture[str]

@@ -103,3 +103,22 @@ def test_the_slide_is_read_and_not_its_label(tmp_path: Path) -> None:
         assert slide.pixel_size_um == pytest.approx(0.499)
         assert slide.acquired_at == "01/02/26 10:11:12"
         assert [finding.code for finding in slide.findings] == ["LABEL_IMAGE"]
+
+
+def test_a_slide_tells_which_scanner_made_it(tmp_path: Path) -> None:
+    path = tmp_path / "slide.tiff"
+    picture = np.full((64, 64, 3), 240, dtype=np.uint8)
+    made_by = [(271, "s", 0, "Hamamatsu", True), (272, "s", 0, "NanoZoomer S60", True)]
+    tifffile.imwrite(path, picture, tile=(32, 32), photometric="rgb", extratags=made_by)
+    with open_slide(path) as slide:
+        assert slide.scanner == "Hamamatsu NanoZoomer S60"
+    told = tmp_path / "told.ome.tiff"
+    xml = (
+        '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Instrument ID="Instrument:0">'
+        '<Microscope Manufacturer="Leica" Model="GT450" SerialNumber="17"/></Instrument><Image ID="Image:0">'
+        '<Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint8" SizeX="64" SizeY="64" SizeC="3" SizeZ="1" SizeT="1">'
+        '<Channel ID="Channel:0:0" SamplesPerPixel="3"/><TiffData/></Pixels></Image></OME>'
+    )
+    tifffile.imwrite(told, picture, tile=(32, 32), photometric="rgb", description=xml, metadata=None)
+    with open_slide(told) as slide:
+        assert slide.scanner == "Leica GT450 17"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
 from biomarkers.errors import IdentifierError
+from biomarkers.readers.slide_sidecars import read_slide_sidecar, slide_sidecar_text
 from biomarkers.study.definition import IdentifierPatterns
 from biomarkers.study.slides import SlideIdentity, SlideSidecar, slide_of
-from biomarkers.study.tissue import SlidePattern, SlideRole
+from biomarkers.study.tissue import SlidePattern, SlideRole, StainReference
 
 PATTERNS = IdentifierPatterns(
     source="assumption",
@@ -23,16 +26,57 @@ PATTERNS = IdentifierPatterns(
 
 
 @pytest.mark.parametrize(
-    ("name", "role", "accession_id", "stain"),
+    ("name", "role", "accession_id", "stain", "batch"),
     [
-        ("ATR-000001_CD8.ome.tiff", SlideRole.SPECIMEN, "ATR-000001", "CD8"),
-        ("ATR-000001_he.svs", SlideRole.HE, "ATR-000001", "HE"),
-        ("POS_CD8_2025-11.svs", SlideRole.POSITIVE_CONTROL, "", "CD8"),
-        ("neg_PDL1_7.tiff", SlideRole.NEGATIVE_CONTROL, "", "PDL1"),
+        ("ATR-000001_CD8.ome.tiff", SlideRole.SPECIMEN, "ATR-000001", "CD8", ""),
+        ("ATR-000001_he.svs", SlideRole.HE, "ATR-000001", "HE", ""),
+        ("POS_CD8_2025-11.svs", SlideRole.POSITIVE_CONTROL, "", "CD8", "2025-11"),
+        ("neg_PDL1_7.tiff", SlideRole.NEGATIVE_CONTROL, "", "PDL1", "7"),
     ],
 )
-def test_a_name_says_what_part_a_slide_plays(name: str, role: SlideRole, accession_id: str, stain: str) -> None:
-    assert slide_of(name, PATTERNS) == SlideIdentity(role=role, accession_id=accession_id, stain=stain)
+def test_a_name_says_what_part_a_slide_plays(name: str, role: SlideRole, accession_id: str, stain: str, batch: str) -> None:
+    assert slide_of(name, PATTERNS) == SlideIdentity(role=role, accession_id=accession_id, stain=stain, batch=batch)
+
+
+def test_name_or_sidecar_say_which_section_and_batch_and_must_agree() -> None:
+    patterns = PATTERNS.model_copy(update={"slide_file": "{accession_id}_{stain}_{section}"})
+    found = slide_of("ATR-000001_CD8_2.svs", patterns, SlideSidecar(batch="B7"))
+    assert (found.accession_id, found.stain, found.section, found.batch) == ("ATR-000001", "CD8", "2", "B7")
+    with pytest.raises(IdentifierError, match=r"'3'.*'2'"):
+        slide_of("ATR-000001_CD8_2.svs", patterns, SlideSidecar(section="3"))
+
+
+def test_that_a_scan_counts_instead_of_another_needs_a_persons_word() -> None:
+    with pytest.raises(ValidationError, match="replaces is a person's word"):
+        SlideSidecar(replaces=True)
+
+
+def test_a_written_sidecar_reads_back_equal(tmp_path: Path) -> None:
+    said = SlideSidecar(
+        accession_id="ATR-000001",
+        stain="CD8",
+        section="2",
+        pixel_size_um=0.25,
+        role=SlideRole.SPECIMEN,
+        by="R. Virchow",
+        reason='The "first" was\nblurred.',
+        replaces=True,
+    )
+    path = tmp_path / "slide.toml"
+    path.write_text(slide_sidecar_text(said), encoding="utf-8")
+    assert read_slide_sidecar(path) == said
+
+
+def test_ic_is_refused_with_the_reason() -> None:
+    with pytest.raises(ValidationError, match="IC is the share of tumour area"):
+        StainReference(
+            source="assumption",
+            code="PDL1",
+            protocol="pdl1",
+            materials=("FFPE_SECTION",),
+            due=(),
+            scores=["PCT_POSITIVE", "IC"],
+        )
 
 
 def test_a_sidecar_alone_says_it_too() -> None:
