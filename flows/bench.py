@@ -23,7 +23,7 @@ from biomarkers.errors import AssayError, BiomarkersError
 from biomarkers.lab.inbox import DroppedFile
 from biomarkers.laboratory import Laboratory
 from biomarkers.store.jobs import JobState, Reason
-from flows.executors import executor_of, guarded, killed_its_worker, local_pool, process_count
+from flows.executors import end, executor_of, guarded, killed_its_worker, local_pool, process_count
 from flows.work import Specimens
 
 POISON_ATTEMPTS = 3
@@ -84,7 +84,7 @@ class Bench:
     def replace(self, broken: Executor) -> None:
         """Take a fresh pool of processes in place of one whose process died, once."""
         if self.executor is broken:
-            broken.shutdown(wait=False, cancel_futures=True)
+            end(broken, wait=False)
             self.executor = local_pool(self.laboratory.settings.compute, self.processes)
 
     def count(self, file: DroppedFile, state: JobState, reason: Reason, *, sha256: str | None = None) -> None:
@@ -118,7 +118,7 @@ def at_bench(laboratory: Laboratory, progress: Progress, *, executor: Executor |
     finally:
         _BENCH.reset(token)
         if executor is None or made.executor is not executor:
-            made.executor.shutdown(wait=True, cancel_futures=True)
+            end(made.executor)
 
 
 def owner_name() -> str:
@@ -191,7 +191,7 @@ async def _computed(function: Callable[[Work], Done], work: Work) -> Done:
             except BrokenProcessPool:
                 continue
             finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+                end(pool, wait=False)
     raise _kills_processes()
 
 

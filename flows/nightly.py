@@ -17,7 +17,7 @@ from biomarkers import safekeeping
 from biomarkers.checkup import backup_store, examine
 from biomarkers.errors import BiomarkersError
 from biomarkers.lab.inbox import DroppedFile
-from biomarkers.laboratory import LabStatus, open_lab
+from biomarkers.laboratory import LabStatus, door, open_lab
 from biomarkers.laboratory.staleness import stale_runs
 from biomarkers.provenance import software_version, utc_now
 from biomarkers.reports.night_page import (
@@ -63,6 +63,7 @@ async def _night(files: Sequence[DroppedFile]) -> Night:
     diary = _Diary(began_at=utc_now())
     await diary.step("sweep", lambda: _sweep(files))
     await diary.step("stale results", _renew)
+    await diary.step("dates and receipts", _hold_lists_together)
     await diary.step("backup", _back_up)
     await _look_at_everything(diary)
     night = _written(diary)
@@ -96,12 +97,15 @@ async def _renew() -> NightStep:
         stale = stale_runs(reading, laboratory.folder, laboratory.definition)
     if not stale:
         return NightStep(name="stale results", verdict="ok", what="none")
-    changed = unchanged = 0
+    changed = unchanged = proposed = 0
     failed: list[str] = []
     for why in dict.fromkeys(run.why for run in stale):
         report = await recompute_stages(f"Nightly: {why}", frozenset(run.run_id for run in stale if run.why == why))
         changed, unchanged, failed = changed + report.changed, unchanged + report.unchanged, [*failed, *report.failed]
+        proposed += report.proposed
     what = f"{len(stale)} runs were stale: {changed} have new results, {unchanged} came out the same"
+    if proposed:
+        what += f", {proposed} are signed, so that what came out waits for a person"
     if failed:
         return NightStep(
             name="stale results",
@@ -109,7 +113,28 @@ async def _renew() -> NightStep:
             what=f"{what}, {len(failed)} kept as they were: {'; '.join(failed[:3])}",
             remedy="Mend what is said, then run 'biomarkers recompute'.",
         )
+    if proposed:
+        return NightStep(
+            name="stale results",
+            verdict="warning",
+            what=what,
+            remedy="Run 'biomarkers proposals list', then accept or refuse each with a reason.",
+        )
     return NightStep(name="stale results", verdict="ok", what=what)
+
+
+async def _hold_lists_together() -> NightStep:
+    """Hold rosters, shipments and receipts against each other, as of today."""
+    found = bench().laboratory.irregularities()
+    if not found:
+        return NightStep(name="dates and receipts", verdict="ok", what="rosters, shipments and receipts agree")
+    counts = Counter(one.code for one in found)
+    return NightStep(
+        name="dates and receipts",
+        verdict="warning",
+        what=", ".join(f"{count} {code}" for code, count in sorted(counts.items())),
+        remedy="'biomarkers completeness' names each with what to do.",
+    )
 
 
 @lab_task("backup")
@@ -188,7 +213,7 @@ def _completeness(status: LabStatus) -> tuple[Completeness, ...]:
 def run_night(at: Bench) -> Night:
     """Do a night's work at a bench, with the Prefect server the environment names, and tell who is to be told."""
     laboratory = at.laboratory
-    night = asyncio.run(_night(settled_files(laboratory)))
+    night = asyncio.run(_night(door.renamed(laboratory, settled_files(laboratory))))
     settings = laboratory.settings.nightly
     text = tell_shortly([night])
     for failure in notify(settings, subject=f"{night.study_id}: night {night.verdict}", text=text):

@@ -12,32 +12,52 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeAlias
 
+from biomarkers.cytometry.joint_analysis import STEP as JOINT_GATING
 from biomarkers.provenance import utc_now
 from biomarkers.results import DerivedAnalysis, Run
+from biomarkers.store import timepoint_rows
 from biomarkers.store.database import Transaction
 from biomarkers.store.derivations import StandingDerivation, standing_derivations
-from biomarkers.store.results import record_analysis
+from biomarkers.store.proposals import record_or_propose
+from biomarkers.store.results import Recorded
+from flows.batch_cut_step import STEP as CUTS
+from flows.batch_cut_step import cut_remarks
 from flows.batch_step import STEP as BATCH_STEP
 from flows.batch_step import batch_remarks
 from flows.bench import bench
 from flows.control_step import control_remarks, family_remarks
 from flows.count_step import counts_in_blood
 from flows.irregularity_step import STEP, irregularity_remarks
+from flows.joint_gating_step import joint_gating
 from flows.pathology_step import STEP as PATHOLOGY
 from flows.pathology_step import pathology_results
+from flows.pooling_step import STEP as POOLING
+from flows.pooling_step import pooled_sections
 from flows.ratio_step import ratios
 from flows.settings import lab_task
+from flows.stain_batch_step import STEP as STAIN_BATCHES
+from flows.stain_batch_step import stain_batch_remarks
+from flows.visit_pair_step import STEP as SLIDE_PAIRS
+from flows.visit_pair_step import slide_pair_remarks
 from flows.whole_set import WholeSet
 
-SecondStep: TypeAlias = Callable[[WholeSet], Awaitable[Sequence[DerivedAnalysis]]]
+Derived: TypeAlias = DerivedAnalysis | StandingDerivation
+"""What a step derives: an analysis to be recorded, or one on record that goes on standing."""
+
+SecondStep: TypeAlias = Callable[[WholeSet], Awaitable[Sequence[Derived]]]
 
 STEPS: Mapping[str, SecondStep] = {
     "ratios": ratios,
+    JOINT_GATING: joint_gating,
+    POOLING: pooled_sections,
     PATHOLOGY: pathology_results,
     "counts in blood": counts_in_blood,
     "control charts": control_remarks,
     "curve family": family_remarks,
     BATCH_STEP: batch_remarks,
+    STAIN_BATCHES: stain_batch_remarks,
+    SLIDE_PAIRS: slide_pair_remarks,
+    CUTS: cut_remarks,
     STEP: irregularity_remarks,
 }
 """In the order in which they run; a later step sees what earlier ones derived. The name stands on every run a step derives."""
@@ -45,15 +65,19 @@ STEPS: Mapping[str, SecondStep] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DerivationReport:
-    """How many derived runs a round of second steps changed: made, made anew, or withdrawn."""
+    """How many derived runs a round of second steps changed: made, made anew, or withdrawn.
+
+    ``proposed`` are signed ones that it would change, which is for a person to accept.
+    """
 
     changed: int
+    proposed: int = 0
 
 
 @lab_task("second steps")
 async def second_steps(reason: str) -> DerivationReport:
     """Run every second step over the results as they stand; ``reason`` is kept where given, else what changed is said."""
-    changed = 0
+    changed = proposed = 0
     laboratory = bench().laboratory
     for name, step in STEPS.items():
         now = utc_now()
@@ -63,26 +87,30 @@ async def second_steps(reason: str) -> DerivationReport:
         derived = await step(whole)
         with laboratory.database.write() as transaction:
             transaction.serialise()
-            changed += sum(1 for _ in _recorded(transaction, name, derived, reason, now))
-    return DerivationReport(changed=changed)
+            with timepoint_rows.gathered(transaction):
+                recorded = list(_recorded(transaction, name, derived, reason, now))
+        changed += sum(one.changed for one in recorded)
+        proposed += sum(one.proposed for one in recorded)
+    return DerivationReport(changed=changed, proposed=proposed)
 
 
 def _recorded(
-    transaction: Transaction, step: str, derived: Sequence[DerivedAnalysis], reason: str, now: datetime
-) -> Iterator[DerivedAnalysis]:
+    transaction: Transaction, step: str, derived: Sequence[Derived], reason: str, now: datetime
+) -> Iterator[Recorded]:
     standing = standing_derivations(transaction, step=step)
+    there = {made.run_id if isinstance(made, StandingDerivation) else made.run.run_id for made in derived}
     for made in derived:
+        if isinstance(made, StandingDerivation):
+            continue
         before = standing.get(made.run.run_id)
         if before is not None and before.content_id == made.run.analysis_id:
             continue
-        record_analysis(transaction, made, reason=reason or _why(before, made), recorded_at=now)
-        yield made
-    there = {made.run.run_id for made in derived}
+        yield from record_or_propose(transaction, [made], reason=reason or _why(before, made), recorded_at=now)
     for left in standing.values():
         if left.run_id not in there and not left.is_empty:
             withdrawn = _withdrawn(left, step, now)
-            record_analysis(transaction, withdrawn, reason=reason or "What it was derived from is gone.", recorded_at=now)
-            yield withdrawn
+            why = reason or "What it was derived from is gone."
+            yield from record_or_propose(transaction, [withdrawn], reason=why, recorded_at=now)
 
 
 def _why(before: StandingDerivation | None, made: DerivedAnalysis) -> str:

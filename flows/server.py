@@ -73,6 +73,9 @@ def environment(folder: LabFolder) -> dict[str, str]:
         "PREFECT_LOGGING_LEVEL": "WARNING",
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "PREFECT_CLI_PROMPT": "false",
+        # A server that is gone is given up after 6 seconds a request; by its default a client asks for a minute, each time.
+        "PREFECT_CLIENT_MAX_RETRIES": "2",
+        "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
         "PREFECT_MEMO_STORE_PATH": str(folder.orchestration / "memo_store.toml"),
     }
 

@@ -17,12 +17,18 @@ import httpx
 from prefect import Flow, flow, task
 from prefect.artifacts import acreate_markdown_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.events.clients import PrefectEventsClient
+from prefect.events.worker import EventsWorker
 from prefect.exceptions import PrefectException
 
 from biomarkers.errors import BiomarkersError
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+# What is told of task runs is dropped at once when the server is gone; by default each message is offered ten times over seven
+# seconds, so that a sweep whose server died would end minutes after its last file.
+EventsWorker.set_client_override(PrefectEventsClient, reconnection_attempts=1)
 
 RETRIES = 3
 RETRY_SECONDS = [1.0, 5.0, 20.0]

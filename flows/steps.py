@@ -17,11 +17,12 @@ from pathlib import Path
 
 from biomarkers.errors import BiomarkersError, StoreError, TemporarilyUnavailableError, WaitingForFileError
 from biomarkers.lab import archive
-from biomarkers.lab.inbox import DroppedFile, scan
+from biomarkers.lab.inbox import DroppedFile
+from biomarkers.laboratory import door
 from biomarkers.provenance import utc_now
 from biomarkers.store import jobs, sources
 from biomarkers.store.database import Transaction
-from biomarkers.store.jobs import Job, JobState, LeaseLostError, Reason
+from biomarkers.store.jobs import NO_REASON, Job, JobState, LeaseLostError, Reason
 from biomarkers.store.results import record_analysis
 from biomarkers.store.study_lists import current_roster
 from flows.bench import ProgramFaultError, bench, is_dead
@@ -33,11 +34,15 @@ LEASE = timedelta(minutes=10)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """A dropped file whose lease this worker holds and whose bytes are in the archive."""
+    """A dropped file whose lease this worker holds and whose bytes are in the archive.
+
+    ``noted`` is what was noticed at the door of a file that was let through; it stands beside the file once it is recorded.
+    """
 
     file: DroppedFile
     job: Job
     sha256: str
+    noted: Reason = NO_REASON
 
 
 def mend() -> None:
@@ -58,8 +63,7 @@ def mend() -> None:
 
 def dropped_files() -> tuple[DroppedFile, ...]:
     """Scan the inboxes."""
-    laboratory = bench().laboratory
-    return scan(laboratory.folder, laboratory.settings)
+    return bench().laboratory.dropped_files()
 
 
 def inbox_name(file: DroppedFile) -> str:
@@ -78,9 +82,10 @@ def hold(files: Iterable[DroppedFile]) -> tuple[Held, ...]:
         if job is None:
             continue
         try:
+            noted = door.examine(bench().laboratory, file)
             admitted = archive.admit(bench().laboratory.folder, file.path)
         except BiomarkersError as error:
-            _not_admitted(job, error)
+            _not_admitted(file, job, error)
             continue
         with bench().laboratory.database.write() as transaction:
             sources.register(
@@ -92,7 +97,7 @@ def hold(files: Iterable[DroppedFile]) -> tuple[Held, ...]:
                 name=file.name,
                 received_at=job.received_at,
             )
-        held.append(Held(file=file, job=job, sha256=admitted.sha256))
+        held.append(Held(file=file, job=job, sha256=admitted.sha256, noted=noted))
     return tuple(held)
 
 
@@ -100,6 +105,10 @@ def _claim(file: DroppedFile) -> Job | None:
     at = bench()
     now = utc_now()
     with at.laboratory.database.write() as transaction:
+        transaction.serialise()
+        # Another watcher may have taken it since the scan; what it finished it has moved away, or left and noted.
+        if not _lies_there(file) or jobs.is_left_in_place(transaction, drop_id=_drop_id(file)):
+            return None
         job = jobs.enqueue(
             transaction,
             assay=file.kind,
@@ -114,7 +123,19 @@ def _claim(file: DroppedFile) -> Job | None:
     return claimed
 
 
-def _not_admitted(job: Job, error: BiomarkersError) -> None:
+def _lies_there(file: DroppedFile) -> bool:
+    try:
+        status = file.path.lstat()
+    except OSError:
+        return False
+    return (status.st_size, status.st_mtime_ns, status.st_ino) == file.state
+
+
+def _drop_id(file: DroppedFile) -> str:
+    return jobs.drop_identity(assay=file.kind, name=inbox_name(file), size=file.size, mtime_ns=file.mtime_ns)
+
+
+def _not_admitted(file: DroppedFile, job: Job, error: BiomarkersError) -> None:
     at = bench()
     with at.laboratory.database.write() as transaction:
         if error.is_transient:
@@ -129,13 +150,22 @@ def _not_admitted(job: Job, error: BiomarkersError) -> None:
                 reason=Reason.of(error),
             )
     if not error.is_transient:
-        _put_away(_job(job.id))
+        _put_away(_job(job.id), error)
+        at.count(file, JobState.QUARANTINED, Reason.of(error))
 
 
 def finished(
-    held: Sequence[Held], state: JobState, *, write: Callable[[Transaction], None] | None = None, reason: Reason | None = None
+    held: Sequence[Held],
+    state: JobState,
+    *,
+    write: Callable[[Transaction], None] | None = None,
+    reason: Reason | None = None,
+    why: BiomarkersError | None = None,
 ) -> None:
-    """Commit what became of files in one transaction with what they led to, then move them out of the inbox."""
+    """Commit what became of files in one transaction with what they led to, then move them out of the inbox.
+
+    ``why`` is the error behind a quarantine, whose note tells each of its faults with place and remedy.
+    """
     at = bench()
     now = utc_now()
     with at.laboratory.database.write() as transaction:
@@ -149,11 +179,11 @@ def finished(
                 state=state,
                 finished_at=now,
                 sha256=one.sha256,
-                reason=reason or Reason(),
+                reason=reason or one.noted,
             )
     for one in held:
-        _put_away(_job(one.job.id))
-        at.count(one.file, state, reason or Reason(), sha256=one.sha256)
+        _put_away(_job(one.job.id), why)
+        at.count(one.file, state, reason or one.noted, sha256=one.sha256)
 
 
 def seen(one: Held, what: str) -> None:
@@ -163,7 +193,7 @@ def seen(one: Held, what: str) -> None:
 
 def quarantine(one: Held, error: BiomarkersError) -> None:
     """Put a file into quarantine with the note beside it."""
-    finished([one], JobState.QUARANTINED, reason=Reason.of(error))
+    finished([one], JobState.QUARANTINED, reason=Reason.of(error), why=error)
 
 
 def waiting(one: Held, error: BiomarkersError) -> None:
@@ -179,14 +209,18 @@ def _job(job_id: int) -> Job:
         return jobs.get(reading, job_id=job_id)
 
 
-def _put_away(job: Job) -> None:
-    """Move a finished drop out of the inbox, and note that it left; safe to repeat."""
+def _put_away(job: Job, why: BiomarkersError | None = None) -> None:
+    """Move a finished drop out of the inbox, and note that it left; safe to repeat.
+
+    After a crash ``why`` is not at hand, and what the job says of it is noted instead.
+    """
     laboratory = bench().laboratory
     dropped = laboratory.folder.inbox(job.assay) / job.name
     settled = job.settled_name
     if _is_still(dropped, job):
-        error = BiomarkersError(what=job.what, where=job.where, remedy=job.remedy)
-        settled = archive.put_away(dropped, _target(job), why=error if job.state is JobState.QUARANTINED else None)
+        error = why or BiomarkersError(what=job.what, where=job.where, remedy=job.remedy)
+        moved = archive.put_away(dropped, _target(job), why=error if job.state is JobState.QUARANTINED else None)
+        settled = jobs.LEFT_IN_PLACE if moved is None else moved
     with laboratory.database.write() as transaction:
         jobs.acknowledge(transaction, job_id=job.id, settled_name=settled, acknowledged_at=utc_now())
 
@@ -215,18 +249,28 @@ def retry(error_kind: str, why: str) -> tuple[DroppedFile, ...]:
         candidates = [job for job in jobs.in_state(reading, state=JobState.QUARANTINED) if job.error_kind == error_kind]
     back_again: set[Path] = set()
     for job in candidates:
-        place = laboratory.folder.quarantine(job.assay)
-        name = job.settled_name or Path(job.name).name
-        resting, back = place / name, laboratory.folder.inbox(job.assay) / job.name
-        if not _is_still(resting, job) or back.exists():
+        back = laboratory.folder.inbox(job.assay) / job.name
+        if not _brought_back(job, back):
             continue
-        # The file first: if this stops between the two, the next scan finds it as a new drop.
-        resting.rename(back)
-        (place / f"{name}.reason.txt").unlink(missing_ok=True)
         with laboratory.database.write() as transaction, contextlib.suppress(StoreError):
             jobs.requeue(transaction, job_id=job.id, at=utc_now(), reason=why)
         back_again.add(back)
     return tuple(file for file in dropped_files() if file.path in back_again)
+
+
+def _brought_back(job: Job, back: Path) -> bool:
+    """Put a quarantined file back where it was dropped, or find it still there, and take its note away."""
+    place = bench().laboratory.folder.quarantine(job.assay)
+    left = job.settled_name == jobs.LEFT_IN_PLACE
+    name = Path(job.name).name if left else job.settled_name or Path(job.name).name
+    resting = back if left else place / name
+    if not _is_still(resting, job) or (back.exists() and not left):
+        return False
+    if not left:
+        # The file first: if this stops between the two, the next scan finds it as a new drop.
+        resting.rename(back)
+    (place / f"{name}.reason.txt").unlink(missing_ok=True)
+    return True
 
 
 def now() -> datetime:

@@ -17,6 +17,7 @@ from biomarkers.lab.inbox import DroppedFile
 from biomarkers.provenance import utc_now
 from biomarkers.readers.haematology import read_haematology
 from biomarkers.readers.pathology import read_pathology
+from biomarkers.readers.shipments import read_shipments
 from biomarkers.readers.study_files import read_lots, read_roster, read_specimens, read_visits
 from biomarkers.store.database import Reading, Transaction
 from biomarkers.store.jobs import JobState
@@ -27,10 +28,12 @@ from biomarkers.store.study_lists import (
     current_lots,
     current_pathology,
     current_roster,
+    current_shipments,
     record_haematology,
     record_lots,
     record_pathology,
     record_roster,
+    record_shipments,
     record_specimens,
     record_visits,
 )
@@ -42,7 +45,7 @@ from flows.bench import bench
 from flows.settings import lab_task
 from flows.steps import Held
 
-LIST_NAMES = re.compile(r"(roster|specimens|visits|lots|haematology|pathology)(?:[ ._~-].*)?\.csv", re.IGNORECASE)
+LIST_NAMES = re.compile(r"(roster|specimens|visits|lots|haematology|pathology|shipments)(?:[ ._~-].*)?\.csv", re.IGNORECASE)
 """``roster.csv``, or with a date or a suffix: ``roster-2025-03-01.csv``."""
 
 ORDER = tuple(ListKind)
@@ -102,8 +105,8 @@ def _read(held: Held) -> _List | None:
         raise SourceFileError(
             what="This is none of the study's lists.",
             where=f"File '{name}'.",
-            remedy="Name it roster.csv, specimens.csv, visits.csv, lots.csv, haematology.csv or pathology.csv; instrument "
-            "files go into their own inbox.",
+            remedy="Name it roster.csv, specimens.csv, visits.csv, lots.csv, haematology.csv, pathology.csv or shipments.csv; "
+            "instrument files go into their own inbox.",
         )
     with laboratory.database.read() as reading:
         if current_digest(reading, kind=kind) == held.sha256:
@@ -182,6 +185,14 @@ def _reading_ids(readings: Sequence[PathologyReading]) -> frozenset[str]:
     return frozenset(f"{one.accession_id} {one.reader}" for one in readings)
 
 
+def _shipments(path: Path, definition: StudyDefinition, sha256: str) -> _List:
+    shipped = read_shipments(path, definition)
+    return _List(
+        ids=frozenset(one.accession_id for one in shipped),
+        record=lambda transaction: record_shipments(transaction, shipped=shipped, sha256=sha256, recorded_at=utc_now()),
+    )
+
+
 _READERS = {
     ListKind.ROSTER: _roster,
     ListKind.SPECIMENS: _specimens,
@@ -189,6 +200,7 @@ _READERS = {
     ListKind.LOTS: _lots,
     ListKind.HAEMATOLOGY: _haematology,
     ListKind.PATHOLOGY: _pathology,
+    ListKind.SHIPMENTS: _shipments,
 }
 
 _IDS: dict[ListKind, Callable[[Reading], frozenset[str]]] = {
@@ -198,4 +210,5 @@ _IDS: dict[ListKind, Callable[[Reading], frozenset[str]]] = {
     ListKind.LOTS: lambda reading: _lot_ids(current_lots(reading)),
     ListKind.HAEMATOLOGY: lambda reading: _count_ids(current_haematology(reading)),
     ListKind.PATHOLOGY: lambda reading: _reading_ids(current_pathology(reading)),
+    ListKind.SHIPMENTS: lambda reading: frozenset(one.accession_id for one in current_shipments(reading)),
 }

@@ -14,6 +14,7 @@ import httpx
 from biomarkers.errors import TemporarilyUnavailableError
 from biomarkers.lab.folders import STUDY_INBOX
 from biomarkers.lab.inbox import DroppedFile, by_stem, stem
+from biomarkers.laboratory import door
 from biomarkers.results import Assay
 from flows import steps
 from flows.bench import Bench, SweepReport, bench
@@ -66,7 +67,7 @@ def run_sweep(at: Bench, files: Iterable[DroppedFile]) -> SweepReport:
     BiomarkersError
         What is transient and did not pass, or forbids any work. Files not yet taken wait in their inboxes.
     """
-    chosen = tuple(files)
+    chosen = door.renamed(at.laboratory, files)
     at.known = len(chosen)
     try:
         asyncio.run(_sweep(chosen))

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 from biomarkers.errors import BiomarkersError, TemporarilyUnavailableError
 from biomarkers.lab.folders import INBOXES, STUDY_INBOX, LabFolder
@@ -21,9 +22,11 @@ from biomarkers.lab.inbox import DroppedFile, Settling, by_stem
 from biomarkers.laboratory import Laboratory, open_lab
 from biomarkers.readers.completeness import is_whole
 from flows.bench import at_bench
-from flows.executors import executor_of
+from flows.executors import end, executor_of
 from flows.logbook import Logbook
 from flows.server import prefect_server
+
+Place: TypeAlias = tuple[str, str, str]
 
 SCAN_SECONDS = 5.0
 """How long a file may lie unseen where the file system tells nothing."""
@@ -48,27 +51,27 @@ class Arrivals:
     def __init__(self, settling_seconds: float, *, is_whole: Callable[[Path], bool] = is_whole) -> None:
         self._settling = Settling(settling_seconds)
         self._is_whole = is_whole
-        self._scanned: dict[Path, tuple[int, int, int]] = {}
-        self._stalled: dict[Path, tuple[tuple[int, int, int], float]] = {}
+        self._scanned: dict[Place, tuple[int, int, int]] = {}
+        self._stalled: dict[Place, tuple[tuple[int, int, int], float]] = {}
 
     def arrived(
         self, files: Sequence[DroppedFile], *, monotonic: float, wall_clock: float
     ) -> tuple[tuple[DroppedFile, ...], float]:
         """Return the files that have arrived, and the seconds until the next of the others may have; infinite if none."""
         resting, wait = self._settling.settled(files, monotonic=monotonic, wall_clock=wall_clock)
-        before, self._scanned = self._scanned, {file.path: file.state for file in files}
-        stalled: dict[Path, tuple[tuple[int, int, int], float]] = {}
+        before, self._scanned = self._scanned, {file.place: file.state for file in files}
+        stalled: dict[Place, tuple[tuple[int, int, int], float]] = {}
         arrived = []
         for file in resting:
-            if before.get(file.path) != file.state:
+            if before.get(file.place) != file.state:
                 wait = min(wait, BETWEEN_SCANS_SECONDS)
                 continue
-            state, since = self._stalled.get(file.path, (file.state, monotonic))
+            state, since = self._stalled.get(file.place, (file.state, monotonic))
             patience = STALLED_SECONDS - (monotonic - since)
             if (state == file.state and patience <= 0) or self._is_whole(file.path):
                 arrived.append(file)
                 continue
-            stalled[file.path] = (file.state, since if state == file.state else monotonic)
+            stalled[file.place] = (file.state, since if state == file.state else monotonic)
             wait = min(wait, max(patience, BETWEEN_SCANS_SECONDS))
         self._stalled = stalled
         return tuple(arrived), wait
@@ -82,7 +85,7 @@ class Attempts:
 
     def __init__(self, again_seconds: float = TRY_AGAIN_SECONDS) -> None:
         self._again_seconds = again_seconds
-        self._left: dict[tuple[str, str], tuple[frozenset[tuple[Path, tuple[int, int, int]]], float]] = {}
+        self._left: dict[tuple[str, str], tuple[frozenset[tuple[Place, tuple[int, int, int]]], float]] = {}
 
     def worth_taking(self, files: Iterable[DroppedFile], *, monotonic: float) -> tuple[DroppedFile, ...]:
         """Return the files whose group is new, has changed, or was left long enough ago."""
@@ -95,18 +98,18 @@ class Attempts:
 
     def swept(self, taken: Sequence[DroppedFile], still_there: Iterable[DroppedFile], *, monotonic: float) -> None:
         """Note what a sweep left; a list of the study that was taken changes what everything else waits for."""
-        remaining = {file.path for file in still_there}
-        if any(file.kind == STUDY_INBOX and file.path not in remaining for file in taken):
+        remaining = {file.place for file in still_there}
+        if any(file.kind == STUDY_INBOX and file.place not in remaining for file in taken):
             self._left.clear()
         for key, group in by_stem(taken).items():
-            if any(file.path in remaining for file in group):
+            if any(file.place in remaining for file in group):
                 self._left[key] = _signature(group), monotonic
             else:
                 self._left.pop(key, None)
 
 
-def _signature(group: Iterable[DroppedFile]) -> frozenset[tuple[Path, tuple[int, int, int]]]:
-    return frozenset((file.path, file.state) for file in group)
+def _signature(group: Iterable[DroppedFile]) -> frozenset[tuple[Place, tuple[int, int, int]]]:
+    return frozenset((file.place, file.state) for file in group)
 
 
 def watch(root: Path, stop: threading.Event) -> None:
@@ -149,7 +152,7 @@ def _sweep_until_told(laboratory: Laboratory, wake: threading.Event, stop: threa
             logbook.swept(report, seconds=time.monotonic() - began)
             attempts.swept(taken, laboratory.dropped_files(), monotonic=time.monotonic())
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        end(pool)
         logbook.close()
 
 

@@ -15,6 +15,7 @@ from biomarkers.cli import (
     arms,
     audit,
     cytometry,
+    decisions,
     elisa,
     export,
     figures,
@@ -22,8 +23,10 @@ from biomarkers.cli import (
     keeping,
     lab,
     plate_decisions,
+    proposals,
     release,
     serve,
+    slide_decisions,
     study,
     table,
     worklist,
@@ -45,6 +48,7 @@ app = typer.Typer(
 lab.add_to(app)
 keeping.add_to(app)
 plate_decisions.add_to(app)
+proposals.add_to(app)
 serve.add_to(app)
 study.add_to(app)
 table.add_to(app)
@@ -54,9 +58,11 @@ export.add_to(app)
 release.add_to(app)
 app.add_typer(arms.app, name="arms")
 app.add_typer(audit.app, name="audit")
+app.add_typer(decisions.app, name="decisions")
 app.add_typer(elisa.app, name="elisa")
 app.add_typer(cytometry.app, name="cytometry")
 app.add_typer(ihc.app, name="ihc")
+app.add_typer(slide_decisions.app, name="slides")
 
 
 @app.callback()

@@ -18,12 +18,20 @@ def add_to(app: typer.Typer) -> None:
     app.command("doctor")(doctor)
 
 
-def up(lab: Path = typer.Argument(..., help="The laboratory's folder.")) -> None:
+def up(
+    lab: Path = typer.Argument(..., help="The laboratory's folder."),
+    *,
+    unit: bool = typer.Option(False, "--print-unit", help="Print a unit of systemd that runs this as a service, and end."),
+) -> None:
     """Run everything a laboratory needs on this machine until stopped: orchestration, watching, nights and pages."""
     import signal
     import threading
 
     from biomarkers.lab.folders import existing_lab
+
+    if unit:
+        typer.echo(_unit(existing_lab(lab).root.resolve()), nl=False)
+        return
     from biomarkers.laboratory import open_lab
     from flows.server import stop_lasting_server
     from flows.services import supervisor
@@ -41,6 +49,40 @@ def up(lab: Path = typer.Argument(..., help="The laboratory's folder.")) -> None
         finally:
             stop_lasting_server(folder)
             typer.echo("server       stopped")
+
+
+def _unit(root: Path) -> str:
+    """Write the unit of a service that runs as who asks for it, writes to the laboratory alone, and is given time to stop."""
+    import os
+    import pwd
+    import sys
+
+    program = Path(sys.executable).with_name("biomarkers")
+    place = str(root).replace("%", "%%")
+    return f"""\
+[Unit]
+Description=Biomarker laboratory {root.name}
+After=network-online.target
+Wants=network-online.target
+RequiresMountsFor="{place}"
+
+[Service]
+Type=exec
+User={pwd.getpwuid(os.getuid()).pw_name}
+ExecStart="{program}" up "{place}"
+Restart=on-failure
+RestartSec=15
+TimeoutStopSec=90
+KillMode=mixed
+UMask=0027
+NoNewPrivileges=yes
+PrivateTmp=yes
+ProtectSystem=strict
+ReadWritePaths="{place}"
+
+[Install]
+WantedBy=multi-user.target
+"""
 
 
 def night(
@@ -110,14 +152,19 @@ def restore(
 def doctor(
     lab: Path = typer.Argument(..., help="The laboratory's folder."),
     *,
-    quick: bool = typer.Option(False, "--quick", help="Do not read every original again."),
+    quick: bool = typer.Option(False, "--quick", help="Do not read every original and compute every timepoint again."),
+    rebuild: bool = typer.Option(False, "--rebuild", help="First compute anew what the view 'timepoint' keeps."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
 ) -> None:
     """Look whether the laboratory can do its work: space, rights, clock, database, versions, audit, backup, digests."""
     from biomarkers.checkup import Verdict, examine
     from biomarkers.laboratory import open_lab
+    from biomarkers.store import timepoint_rows
 
     with open_lab(lab) as laboratory:
+        if rebuild:
+            with laboratory.database.write() as transaction:
+                timepoint_rows.rebuild(transaction)
         findings = examine(laboratory, digests=not quick)
     if as_json:
         print_json(

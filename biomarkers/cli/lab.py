@@ -156,27 +156,34 @@ def recompute(
     lab: Path = typer.Argument(..., help="The laboratory's folder."),
     *,
     reason: str = typer.Option(..., "--reason", help="Why; kept with every result that changes."),
+    only: list[str] = typer.Option([], "--only", help="Only this run, by its run_id or name; give it again for more."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
 ) -> None:
-    """Make new results from the same bytes by today's definition and code; old ones stay, superseded."""
+    """Make new results from the same bytes by today's definition and code; old ones stay, superseded.
+
+    What comes out for reviewed or released runs is proposed, and counts when a person accepts it.
+    """
     from biomarkers.laboratory import open_lab
 
     if not reason.strip():
         raise typer.BadParameter("--reason must say why.")
     with open_lab(lab) as laboratory:
-        report = recompute_once(laboratory, reason.strip())
+        report = recompute_once(laboratory, reason.strip(), only=laboratory.run_ids(only))
     if as_json:
         print_json(
             {
                 "changed": report.changed,
                 "unchanged": report.unchanged,
                 "derived": report.derived,
+                "proposed": report.proposed,
                 "failed": list(report.failed),
             }
         )
     else:
         typer.echo(f"{report.changed} runs have new results, {report.unchanged} came out the same.")
         typer.echo(f"{report.derived} derived runs changed.")
+        if report.proposed:
+            typer.echo(f"{report.proposed} signed runs came out otherwise; see 'biomarkers proposals list {lab}'.")
         for failed in report.failed:
             typer.echo(f"kept as it was: {failed}")
     if report.failed:

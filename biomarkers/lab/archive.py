@@ -166,10 +166,11 @@ def named(folder: LabFolder, owner: str, files: dict[str, str]) -> Iterator[Path
         shutil.rmtree(place, ignore_errors=True)
 
 
-def put_away(dropped: Path, target_folder: Path, *, why: BiomarkersError | None = None) -> str:
+def put_away(dropped: Path, target_folder: Path, *, why: BiomarkersError | None = None) -> str | None:
     """Move a dropped file into a folder, never over another; return the name it got there.
 
-    A second file of the same name gets a suffix. Safe to call again after a crash at any point.
+    A second file of the same name gets a suffix. Safe to call again after a crash at any point. A file on a share that may
+    only be read stays where it is; then None is returned.
 
     Parameters
     ----------
@@ -177,19 +178,38 @@ def put_away(dropped: Path, target_folder: Path, *, why: BiomarkersError | None 
         For quarantine: what the note beside the file says. It is there before the file leaves its inbox.
     """
     target_folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(dropped.parent, os.W_OK):
+        _explain(dropped, target_folder, why)
+        return None
     for name in _candidates(dropped.name):
         target = target_folder / name
         if not _linked(dropped, target):
             continue
         if why is not None:
             write_reason(target_folder, name, why)
-        if target.samefile(dropped):
-            dropped.unlink()
-        else:  # only the name was claimed
-            shutil.move(dropped, target)
+        try:
+            if target.samefile(dropped):
+                dropped.unlink()
+            else:  # only the name was claimed
+                shutil.move(dropped, target)
+        except OSError as error:
+            if error.errno not in _MAY_NOT_BE_MOVED or not dropped.exists():
+                raise
+            target.unlink()
+            _explain(dropped, target_folder, why)
+            return None
         sync_folder(target_folder)
         return name
     raise AssertionError("there are endless names")
+
+
+_MAY_NOT_BE_MOVED = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def _explain(dropped: Path, target_folder: Path, why: BiomarkersError | None) -> None:
+    """Put the note of a file that cannot be moved to where the file would have gone."""
+    if why is not None:
+        write_reason(target_folder, dropped.name, why)
 
 
 def _linked(dropped: Path, target: Path) -> bool:
@@ -225,7 +245,8 @@ def write_reason(target_folder: Path, name: str, error: BiomarkersError) -> None
     target_folder.mkdir(parents=True, exist_ok=True)
     lines = []
     for fault in error.faults:
-        lines += [f"What happened: {fault.what}", f"Where:         {fault.where}", f"What to do:    {fault.remedy}", ""]
+        parts = {"What happened: ": fault.what, "Where:         ": fault.where, "What to do:    ": fault.remedy}
+        lines += [*(f"{heading}{told}" for heading, told in parts.items() if told), ""]
     note = target_folder / f"{name}.reason.txt"
     draft = target_folder / f".{name}.reason.{os.getpid()}"
     draft.write_text("\n".join(lines), encoding="utf-8")

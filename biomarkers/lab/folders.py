@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 
 from biomarkers.errors import LabFolderError
 from biomarkers.results import Assay
+from biomarkers.study.identifying import IdentifyingPolicy
 
 STUDY_INBOX = "study"
 """Name of the inbox, and of the kind, of the study's own lists."""
@@ -87,10 +88,14 @@ class NightlySettings(BaseModel):
 
 
 class OrchestrationSettings(BaseModel):
-    """The Prefect server: empty for the laboratory's own on this machine, else the API of one shared by several machines."""
+    """The Prefect server: empty for the laboratory's own on this machine, else the API of one shared by several machines.
+
+    With a ``work_pool``, each machine on which the laboratory runs is a worker of that pool, and one of them does the night.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    work_pool: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{0,64}$")] = ""
     api_url: Annotated[str, StringConstraints(pattern=r"^$|^https?://\S+/api$")] = ""
     port: Annotated[int, Field(ge=0, le=65535)] = 4200
 
@@ -108,6 +113,7 @@ class LabSettings(BaseModel):
     compute: ComputeSettings = ComputeSettings()
     nightly: NightlySettings = NightlySettings()
     orchestration: OrchestrationSettings = OrchestrationSettings()
+    identifying: IdentifyingPolicy = IdentifyingPolicy()
 
     @field_validator("time_zone")
     @classmethod
@@ -151,9 +157,19 @@ scheduler = ""
 at = "04:15"
 backup_folder = "backups"
 
+[identifying]
+# What becomes of a file that tells who a subject is: "refuse", "flag" or "accept". Certain is what has the form of a name, a
+# date of birth or a hospital's number; possible another patient id than the study's, or a picture of a slide's label.
+certain = "refuse"
+possible = "flag"
+# Regular expressions of your hospitals' numbers, such as '[0-9]{7}[A-Z]', and of texts that look identifying and are not.
+numbers = []
+allowed = []
+
 [orchestration]
-# Empty: a Prefect server of this laboratory's own. Several machines share one by its API's address.
+# Empty: a Prefect server of this laboratory's own. Several machines share one by its API's address, and a work pool of it.
 api_url = ""
+work_pool = ""
 """
 
 
@@ -177,6 +193,11 @@ class LabFolder:
     def layouts(self) -> Path:
         """Plate layouts."""
         return self.root / "plate_layouts"
+
+    @property
+    def stain_protocols(self) -> Path:
+        """The laboratory's own stain protocols, each going before the packaged one of its name."""
+        return self.root / "stain_protocols"
 
     @property
     def panels(self) -> Path:
@@ -292,6 +313,7 @@ def create_lab(root: Path, *, study: str, layouts: dict[str, str], panels: dict[
             folder.quarantine(kind).mkdir(parents=True)
         for path in (folder.done, folder.raw, folder.evidence, folder.root / "releases", folder.layouts, folder.panels):
             path.mkdir()
+        folder.stain_protocols.mkdir()
         for place, texts in ((folder.layouts, layouts), (folder.panels, panels)):
             for name, text in texts.items():
                 (place / name).write_text(text, encoding="utf-8", newline="")

@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 from biomarkers.lab.folders import INBOXES, LabFolder, LabSettings
@@ -26,11 +27,14 @@ class DroppedFile:
     ----------
     kind
         The inbox: an assay's name, or ``study``.
+    folder, name
+        Where it lies, and its own name.
     instrument
         The subfolder's name, or empty.
     """
 
-    path: Path
+    folder: Path
+    name: str
     kind: str
     instrument: str
     size: int
@@ -38,9 +42,14 @@ class DroppedFile:
     inode: int
 
     @property
-    def name(self) -> str:
-        """The file's own name."""
-        return self.path.name
+    def path(self) -> Path:
+        """Where the file lies; made when asked for, since of ten thousand files at rest few are taken at a time."""
+        return self.folder / self.name
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """What tells the file from every other in the inboxes."""
+        return self.kind, self.instrument, self.name
 
     @property
     def state(self) -> tuple[int, int, int]:
@@ -59,7 +68,7 @@ def scan(folder: LabFolder, settings: LabSettings) -> tuple[DroppedFile, ...]:
         for instrument in settings.instruments:
             if instrument.kind == kind:
                 found += _files(folder.inbox(kind) / instrument.folder, kind, instrument.folder)
-    return tuple(sorted(found, key=lambda file: (file.kind, file.instrument, file.name)))
+    return tuple(sorted(found, key=attrgetter("kind", "instrument", "name")))
 
 
 def _files(place: Path, kind: str, instrument: str) -> Iterator[DroppedFile]:
@@ -77,7 +86,8 @@ def _files(place: Path, kind: str, instrument: str) -> Iterator[DroppedFile]:
                 continue  # taken away between listing and looking
             if stat.S_ISREG(status.st_mode):
                 yield DroppedFile(
-                    path=Path(entry.path),
+                    folder=place,
+                    name=entry.name,
                     kind=kind,
                     instrument=instrument,
                     size=status.st_size,
@@ -95,7 +105,7 @@ class Settling:
 
     def __init__(self, settling_seconds: float) -> None:
         self._settling_seconds = settling_seconds
-        self._first_seen: dict[Path, tuple[tuple[int, int, int], float]] = {}
+        self._first_seen: dict[tuple[str, str, str], tuple[tuple[int, int, int], float]] = {}
 
     def settled(
         self, files: Iterable[DroppedFile], *, monotonic: float, wall_clock: float
@@ -108,12 +118,13 @@ class Settling:
             The present moment by both clocks, in seconds.
         """
         resting, remaining = [], float("inf")
-        seen: dict[Path, tuple[tuple[int, int, int], float]] = {}
+        seen: dict[tuple[str, str, str], tuple[tuple[int, int, int], float]] = {}
         for file in files:
-            state, since = self._first_seen.get(file.path, (file.state, monotonic))
+            place = file.place
+            state, since = self._first_seen.get(place, (file.state, monotonic))
             if state != file.state:
                 since = monotonic
-            seen[file.path] = (file.state, since)
+            seen[place] = (file.state, since)
             age = wall_clock - file.mtime_ns / 1e9
             rested = max(monotonic - since, age if age > 0 else 0.0)
             if rested >= self._settling_seconds:
@@ -132,7 +143,13 @@ def by_stem(files: Iterable[DroppedFile]) -> Mapping[tuple[str, str], tuple[Drop
     return {key: tuple(group) for key, group in groups.items()}
 
 
-COMPOUND_ENDINGS = (".map.csv", ".map.xlsx", ".map.toml", ".ome.tiff", ".ome.tif", ".geojson.gz")
+LABEL_ENDINGS = (".labels.tif", ".labels.tiff", ".labels.png", ".labels.npy")
+CLASS_ENDINGS = (".classes.csv",)
+COMPOUND_ENDINGS = (
+    *(".map.csv", ".map.xlsx", ".map.toml", ".ome.tiff", ".ome.tif", ".geojson.gz"),
+    *LABEL_ENDINGS,
+    *CLASS_ENDINGS,
+)
 
 
 def stem(name: str) -> str:
@@ -151,6 +168,16 @@ def is_plate_map(name: str) -> bool:
 def is_annotation(name: str) -> bool:
     """Whether a file holds regions drawn on the slide beside it."""
     return name.lower().endswith((".geojson", ".geojson.gz"))
+
+
+def is_label_image(name: str) -> bool:
+    """Whether a file holds nuclei that another program found on the slide beside it."""
+    return name.lower().endswith(LABEL_ENDINGS)
+
+
+def is_class_list(name: str) -> bool:
+    """Whether a file says what the cells of a label image are."""
+    return name.lower().endswith(CLASS_ENDINGS)
 
 
 def is_sidecar(name: str) -> bool:

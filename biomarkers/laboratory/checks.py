@@ -13,6 +13,7 @@ from biomarkers.lab.folders import LabSettings, existing_lab
 from biomarkers.readers.declarations import read_declaration
 from biomarkers.readers.panels import read_panel
 from biomarkers.readers.plate_layouts import read_layout
+from biomarkers.readers.stain_protocols import protocol_named
 from biomarkers.readers.study_files import read_study
 from biomarkers.study.definition import StudyDefinition
 
@@ -38,6 +39,7 @@ def check_declarations(target: Path) -> CheckReport:
         folder = existing_lab(target)
         files = [folder.settings_file, folder.study_file, *sorted(folder.layouts.glob("*.csv"))]
         files += sorted(folder.panels.glob("*.toml"))
+        files += sorted(folder.stain_protocols.glob("*.toml"))
     else:
         files = [target]
     checked: list[str] = []
@@ -62,4 +64,6 @@ def _read_any(path: Path) -> object:
         return read_layout(path)
     if path.parent.name == "panels":
         return read_panel(path)
+    if path.parent.name == "stain_protocols":
+        return protocol_named(path.stem, path.parent)
     return read_study(path)

@@ -18,7 +18,8 @@ from biomarkers.errors import StoreError
 from biomarkers.lab.folders import LabFolder, LabSettings
 from biomarkers.lab.inbox import DroppedFile, scan
 from biomarkers.laboratory.controls import control_series
-from biomarkers.laboratory.plates import plate_named, stale_runs
+from biomarkers.laboratory.plates import plate_named, runs_named
+from biomarkers.laboratory.staleness import stale_runs
 from biomarkers.laboratory.standing import HeldStanding
 from biomarkers.laboratory.status import LabStatus, due_statuses, file_status, inbox_name, untaken
 from biomarkers.laboratory.tables import TimepointTables
@@ -31,6 +32,7 @@ from biomarkers.store.controls import plate_positions
 from biomarkers.store.database import Database, Transaction
 from biomarkers.store.decisions import Decision, dispose, mask_wells
 from biomarkers.store.definitions import DefinitionKind, record_definition
+from biomarkers.store.proposals import Answer, Proposal, decide_proposal, standing_proposals
 from biomarkers.store.results import RecordedRun
 from biomarkers.store.study_lists import current_roster
 from biomarkers.study.arms import ArmAssignments
@@ -60,8 +62,19 @@ class Laboratory(TimepointTables):
         self.close()
 
     def dropped_files(self) -> tuple[DroppedFile, ...]:
-        """List what lies in the inboxes now."""
-        return scan(self.folder, self.settings)
+        """List what lies in the inboxes now, but for what is done with and lies on a share that may only be read."""
+        found = scan(self.folder, self.settings)
+        if not found:
+            return found
+        with self.database.read() as reading:
+            left = jobs.left_in_place(reading)
+        if not left:
+            return found
+        return tuple(
+            file
+            for file in found
+            if jobs.drop_identity(assay=file.kind, name=inbox_name(file), size=file.size, mtime_ns=file.mtime_ns) not in left
+        )
 
     def note_definition(self) -> None:
         """Record the study's definition if it is new, and align the specimens by it."""
@@ -145,6 +158,34 @@ class Laboratory(TimepointTables):
                 decided_at=utc_now(),
             )
         return run
+
+    def proposals(self) -> tuple[Proposal, ...]:
+        """Return what recomputations would change in signed runs, as far as nobody has decided, the oldest first."""
+        with self.database.read() as reading:
+            return standing_proposals(reading)
+
+    def decide_proposal(self, number: int, *, accepted: bool, reason: str, decided_by: str = "") -> Proposal:
+        """Accept or refuse a proposal, as the named person or who is logged in; compute the run again once it is accepted."""
+        with self.database.write() as transaction:
+            return decide_proposal(
+                transaction,
+                proposal_id=number,
+                answer=Answer.ACCEPTED if accepted else Answer.REFUSED,
+                reason=reason,
+                decided_by=decided_by or getuser(),
+                decided_at=utc_now(),
+            )
+
+    def run_ids(self, named: Sequence[str]) -> tuple[str, ...]:
+        """Find recorded runs by run_id or name.
+
+        Raises
+        ------
+        StoreError
+            There is none of that name.
+        """
+        with self.database.read() as reading:
+            return tuple(run_id for one in named for run_id in runs_named(reading, one))
 
     def controls(self, *, analyte: str | None = None) -> tuple[ControlSeries, ...]:
         """Return the Levey-Jennings series of every analyte, control level and lot, or of one analyte's."""

@@ -17,6 +17,7 @@ from biomarkers.cytometry.quality_limits import QualityLimits
 from biomarkers.cytometry.time_quality import TimeQuality
 from biomarkers.reports.figures import Axis, Drawing, Frame, Point, Tick, density_picture, linear_axis
 from biomarkers.reports.gate_densities import GateCut, GateDensity
+from biomarkers.reports.joint_values import JointValues
 from biomarkers.reports.page import Fact, all_findings, render
 from biomarkers.reports.population_tree import population_tree
 from biomarkers.reports.time_figure import time_figure
@@ -94,6 +95,7 @@ def acquisition_page(
     title: str,
     over_time: TimeQuality | None = None,
     limits: QualityLimits | None = None,
+    beside: JointValues | None = None,
 ) -> str:
     """Write the quality page of an acquisition: one HTML document that needs nothing besides itself.
 
@@ -107,6 +109,8 @@ def acquisition_page(
         From :func:`~biomarkers.cytometry.time_quality.judge_time`; without it the page shows nothing over time.
     limits
         The panel's, drawn into the figure over time.
+    beside
+        The acquisition's own values and cuts, where it was gated together with others.
     """
     run = analysis.run
     depths = _depths(analysis.populations)
@@ -138,6 +142,7 @@ def acquisition_page(
         tree=population_tree(analysis.populations, analysis.events),
         gates=[_gate_part(density) for density in densities],
         over_time=None if over_time is None else _time_part(over_time, limits or QualityLimits()),
+        beside=beside,
     )
 
 

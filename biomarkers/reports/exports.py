@@ -15,11 +15,12 @@ from datetime import UTC, date, datetime, time
 from enum import StrEnum
 
 from biomarkers.cytometry.panel import Panel
+from biomarkers.ihc.pooling import POOLING_STEP
 from biomarkers.ihc.records import ScoreRecord
 from biomarkers.laboratory.face import Laboratory
 from biomarkers.provenance import software_version, utc_now
 from biomarkers.readers.panels import read_panel
-from biomarkers.readers.stain_protocols import packaged_protocol
+from biomarkers.readers.stain_protocols import protocol_named
 from biomarkers.reports.adam import adam_datasets
 from biomarkers.reports.cdisc import sdtm_datasets
 from biomarkers.reports.cidc import COLUMNS, CidcPreamble, CidcRow, cidc_document, cidc_row
@@ -30,6 +31,7 @@ from biomarkers.reports.xpt import write_xpt
 from biomarkers.results import Assay
 from biomarkers.store.evidence import Analysis
 from biomarkers.store.results import current_runs, read_analysis
+from biomarkers.store.slides import runs_derived_from_slides
 from biomarkers.study.arms import ArmAssignments
 from biomarkers.timepoints.alignment import TimepointRow
 
@@ -98,7 +100,7 @@ def _cidc_files(laboratory: Laboratory, rows: Iterable[TimepointRow]) -> Mapping
     by_stain = _rows_by_stain(_slides(laboratory, rows))
     files: dict[str, bytes] = {}
     for stain in laboratory.definition.stains:
-        protocol = packaged_protocol(stain.protocol)
+        protocol = protocol_named(stain.protocol, laboratory.folder.stain_protocols)
         preamble = CidcPreamble(
             protocol_identifier=laboratory.definition.study.id,
             antibody=stain.code,
@@ -113,9 +115,12 @@ def _cidc_files(laboratory: Laboratory, rows: Iterable[TimepointRow]) -> Mapping
 
 
 def _slides(laboratory: Laboratory, rows: Iterable[TimepointRow]) -> list[Analysis]:
-    """Return the slides behind the table, each once, by accession."""
+    """Return the slides behind the table, each once, by accession; behind a pooled number stand several."""
     accession_by_run = {row.run_id: row.accession_id or "" for row in rows if row.assay == Assay.IHC and row.run_id}
     with laboratory.database.read() as reading:
+        for slide_run, pooled in runs_derived_from_slides(reading, step=POOLING_STEP).items():
+            for run_id in pooled & accession_by_run.keys():
+                accession_by_run[slide_run] = accession_by_run[run_id]
         runs = [run for run in current_runs(reading, assay=Assay.IHC) if run.run_id in accession_by_run]
         runs.sort(key=lambda run: (accession_by_run[run.run_id], run.run_id))
         return [read_analysis(reading, analysis_id=run.analysis_id) for run in runs]

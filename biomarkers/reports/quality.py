@@ -10,11 +10,13 @@ from collections.abc import Sequence
 
 from biomarkers.cytometry.analysis import AcquisitionAnalysis
 from biomarkers.cytometry.gating import Gating
+from biomarkers.cytometry.joint_analysis import JointAnalysis
 from biomarkers.cytometry.time_quality import TimeQuality
 from biomarkers.elisa.control_charts import ControlSeries
 from biomarkers.elisa.records import PlateAnalysis
 from biomarkers.reports.acquisition_page import acquisition_page
 from biomarkers.reports.gate_densities import gate_densities
+from biomarkers.reports.joint_values import side_by_side
 from biomarkers.reports.plate_page import plate_page
 from biomarkers.reports.slide_files import slide_files
 from biomarkers.reports.slide_page import slide_page
@@ -25,6 +27,7 @@ __all__ = [
     "QUALITY_PAGE",
     "acquisition_evidence",
     "acquisition_page",
+    "joint_evidence",
     "plate_evidence",
     "plate_page",
     "slide_files",
@@ -41,6 +44,29 @@ def plate_evidence(analysis: PlateAnalysis, charts: Sequence[ControlSeries] = ()
         Controls over the runs of their lots, where other runs are known.
     """
     return {QUALITY_PAGE: plate_page(analysis, title=f"Plate {analysis.run.name}", charts=charts).encode()}
+
+
+def joint_evidence(
+    joint: JointAnalysis, own: AcquisitionAnalysis, gating: Gating, *, over_time: TimeQuality | None = None
+) -> dict[str, bytes]:
+    """Make the evidence of an acquisition gated with its batch: the single values and cuts stand beside the joint ones.
+
+    Parameters
+    ----------
+    own
+        What the acquisition said by itself.
+    gating
+        With the joint cuts.
+    """
+    page = acquisition_page(
+        joint.as_acquisition(),
+        gate_densities(gating),
+        title=f"Acquisition {joint.run.name}",
+        over_time=over_time,
+        limits=gating.panel.quality,
+        beside=side_by_side(joint, own, gating),
+    )
+    return {QUALITY_PAGE: page.encode()}
 
 
 def acquisition_evidence(

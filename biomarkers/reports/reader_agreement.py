@@ -101,7 +101,7 @@ def agreement_study(
     reasons
         Why there is no value, where that is known.
     cutoffs
-        Where classes begin, for kappa; without them there is none, for no cut-off is validated in this disease.
+        Where classes begin, for kappa; without them there is none, for no cut-off is established in this disease.
     """
     limits = tuple(sorted(cutoffs))
     unmatched: list[UnmatchedLine] = []

@@ -1,7 +1,7 @@
 """Data sets in the shape of a standard: variables with names, labels, types and origins, rows, and the table that defines them.
 
 Knows what the transport format of version 5 allows: names of eight characters, labels of forty, texts of two hundred. Must not
-know which standard, nor where a value comes from. What is shaped like a standard is not thereby compliant with it, and no text
+know which standard, nor where a value comes from. What is shaped like a standard does not thereby meet it, and no text
 here says so.
 """
 

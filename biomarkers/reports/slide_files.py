@@ -41,6 +41,7 @@ def slide_files(
     measurements: Sequence[TileMeasurement],
     *,
     annotations: Sequence[Annotation] = (),
+    are_found_elsewhere: bool = False,
 ) -> dict[str, bytes]:
     """Make the evidence of a slide: file names with their bytes; the same slide gives the same bytes.
 
@@ -54,11 +55,21 @@ def slide_files(
         Kept from the analysis, or made again.
     annotations
         The regions the slide was scored in.
+    are_found_elsewhere
+        The cells are another program's.
     """
     areas = areas_of(measurements, calibration, protocol, annotations)
     scored = _scored(measurements, areas)
     cells = slide_cells(scored)
-    pictures = slide_pictures(slide, calibration, protocol, cells, annotations=annotations, areas=areas)
+    pictures = slide_pictures(
+        slide,
+        calibration,
+        protocol,
+        cells,
+        annotations=annotations,
+        areas=areas,
+        are_found_elsewhere=are_found_elsewhere,
+    )
     page = slide_page(analysis, pictures, title=f"Slide {analysis.run.name}").encode()
     with TemporaryDirectory() as folder:
         table, outlines = Path(folder) / CELL_TABLE, Path(folder) / CELLS

@@ -19,6 +19,7 @@ from biomarkers.ihc.protocol import StainProtocol
 from biomarkers.ihc.regions import Annotation
 from biomarkers.ihc.scoring import CellTable
 from biomarkers.ihc.slide import Region, RgbImage, SlideImage, Tile
+from biomarkers.readers.cell_files import octagons
 from biomarkers.reports.figures import photograph
 
 THUMBNAIL_PX = 900
@@ -132,6 +133,7 @@ def slide_pictures(
     *,
     annotations: Sequence[Annotation] = (),
     areas: SlideAreas | None = None,
+    are_found_elsewhere: bool = False,
 ) -> SlidePictures:
     """Make the pictures of a slide's page.
 
@@ -143,10 +145,12 @@ def slide_pictures(
         Drawn on the section.
     areas
         Tissue that was left out is tinted.
+    are_found_elsewhere
+        The cells are another program's: each is drawn as an octagon of its place and area, not with a border found here.
     """
     return SlidePictures(
         section=section_picture(slide, calibration, annotations, areas),
-        fields=field_pictures(slide, calibration, protocol, cells, areas),
+        fields=field_pictures(slide, calibration, protocol, cells, areas, are_found_elsewhere=are_found_elsewhere),
         histogram=dab_histogram(cells, protocol.scoring.cutoffs),
     )
 
@@ -204,6 +208,8 @@ def field_pictures(
     protocol: StainProtocol,
     cells: CellTable,
     areas: SlideAreas | None = None,
+    *,
+    are_found_elsewhere: bool = False,
 ) -> tuple[FieldPicture, ...]:
     """Choose up to three fields: the one with most positive cells, the one with most cells, and a usual one."""
     level, scale = slide.levels[0], calibration.optics.scale
@@ -231,7 +237,9 @@ def field_pictures(
                 region=region,
                 photo=photograph(pixels),
                 cells=_marks(cells, region),
-                outlines=_outlines(slide, calibration, protocol, region, areas),
+                outlines=_octagons(cells, region, level_0_um)
+                if are_found_elsewhere
+                else _outlines(slide, calibration, protocol, region, areas),
                 cell_radius_px=3.5 / level_0_um,
                 pixel_size_um=calibration.pixel_size_um,
             )
@@ -261,6 +269,16 @@ def _marks(cells: CellTable, region: Region) -> tuple[CellMark, ...]:
     return tuple(
         CellMark(x=float(x) + 0.5 - region.x, y=float(y) + 0.5 - region.y, intensity_class=int(grade))
         for x, y, grade in zip(cells.x_px[inside], cells.y_px[inside], cells.intensity_class[inside], strict=True)
+    )
+
+
+def _octagons(cells: CellTable, region: Region, level_0_um: float) -> tuple[CellOutline, ...]:
+    """Draw the cells of a field where their own borders are not at hand."""
+    shown = cells.kept(region.holds(cells.x_px, cells.y_px))
+    corner = np.asarray([region.x, region.y])
+    return tuple(
+        CellOutline(corners=tuple((float(x), float(y)) for x, y in outline - corner), intensity_class=int(grade))
+        for outline, grade in zip(octagons(shown, pixel_size_um=level_0_um), shown.intensity_class, strict=True)
     )
 
 

@@ -73,6 +73,13 @@ def test_the_doctor_finds_a_healthy_laboratory_healthy_and_each_injury(ingested:
     root = ingested.root
     ingested.run("backup")
     assert set(checks(ingested).values()) == {"ok"}
+    connection = sqlite3.connect(root / "lab.db")
+    connection.execute("UPDATE timepoint_row SET value = value + 1 WHERE value IS NOT NULL")
+    assert connection.total_changes > 0
+    connection.commit()
+    connection.close()
+    assert checks(ingested, status=1)["timepoints"] == "failed"
+    assert checks(ingested, "--rebuild")["timepoints"] == "ok"
     original = next((root / "raw").glob("*/*/*"))
     original.chmod(0o644)
     original.write_bytes(b"changed")

@@ -12,7 +12,11 @@ from pyarrow import parquet
 from typer.testing import CliRunner
 
 from biomarkers.cli.cytometry import app
-from biomarkers.errors import GatingError, StudyDefinitionError
+from biomarkers.cytometry.examined import examine
+from biomarkers.errors import GatingError, SourceFileError, StudyDefinitionError
+from biomarkers.readers.fcs import read_fcs
+from biomarkers.readers.panels import read_panel
+from biomarkers.simulation.fcs_bytes import Detector, fcs_bytes
 
 PANEL = """
 name = "two"
@@ -107,6 +111,35 @@ def test_gates_written_by_one_command_are_applied_and_compared_by_the_others(
     compared = CliRunner().invoke(app, ["compare", str(fcs), str(gates), "--panel", str(panel), "--json"])
     assert compared.exit_code == 0, compared.output
     assert [one["change"] for one in json.loads(compared.stdout)["populations"]] == ["unchanged", "unchanged"]
+
+
+def test_gate_leaves_out_what_the_laboratory_leaves_out_and_takes_the_data_set_it_is_told(
+    files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    _, panel = files
+    rng = np.random.default_rng(2)
+    light = np.where(rng.random(20_000) < 0.4, rng.normal(20_000, 2_000, 20_000), rng.normal(0, 100, 20_000))
+    light[9_000:11_000] *= 5
+    table = np.column_stack([light, 0.01 * np.arange(20_000)]).astype(np.float32)
+    disturbed, sound, both = (tmp_path / name for name in ("tube.fcs", "sound.fcs", "both.fcs"))
+    detectors = (Detector(name="PE-A", marker="CD3"), Detector(name="Time"))
+    first, second = (fcs_bytes(events, detectors, {"$NEXTDATA": "00000000"}) for events in (table, table[:5000]))
+    disturbed.write_bytes(first)
+    sound.write_bytes(second)
+    both.write_bytes(first.replace(b"$NEXTDATA|00000000", f"$NEXTDATA|{len(first):08d}".encode()) + second)
+    done = CliRunner().invoke(app, ["gate", str(disturbed), "--panel", str(panel), "--json"])
+    document = json.loads(done.stdout)
+    examined = examine(read_fcs(disturbed), read_panel(panel))
+    assert document["removed_events"] == examined.over_time.removed > 1500
+    counts = {one["name"]: one["count"] for one in document["populations"]}
+    assert counts == {name: population.count for name, population in examined.gated.populations.items()}
+    assert "TIME_SLICES_REMOVED" in {finding["code"] for finding in document["findings"]}
+    refused = CliRunner().invoke(app, ["gate", str(sound), "--panel", str(panel), "--data-set", "2"])
+    assert isinstance(refused.exception, SourceFileError)
+    assert "number 2 was asked for" in str(refused.exception)
+    of_second = CliRunner().invoke(app, ["gate", str(both), "--panel", str(panel), "--data-set", "2", "--json"])
+    assert of_second.exit_code == 0, of_second.output
+    assert json.loads(of_second.stdout)["events"] == 5000
 
 
 def test_a_matrix_of_its_own_takes_the_place_of_the_files(files: tuple[Path, Path], tmp_path: Path) -> None:

@@ -12,7 +12,9 @@ from flows.watcher import STALLED_SECONDS, Arrivals, Attempts
 
 
 def dropped(name: str, *, size: int = 10, mtime_ns: int = 0, kind: str = "elisa") -> DroppedFile:
-    return DroppedFile(path=Path("/lab/inbox") / kind / name, kind=kind, instrument="", size=size, mtime_ns=mtime_ns, inode=1)
+    return DroppedFile(
+        folder=Path("/lab/inbox") / kind, name=name, kind=kind, instrument="", size=size, mtime_ns=mtime_ns, inode=1
+    )
 
 
 def yes(_path: Path) -> bool:

@@ -17,7 +17,9 @@ def folder(tmp_path: Path) -> LabFolder:
 
 def dropped(name: str, *, size: int = 1, mtime: float = 0.0) -> DroppedFile:
     path = Path("/inbox/elisa") / name
-    return DroppedFile(path=path, kind="elisa", instrument="", size=size, mtime_ns=int(mtime * 1e9), inode=1)
+    return DroppedFile(
+        folder=path.parent, name=path.name, kind="elisa", instrument="", size=size, mtime_ns=int(mtime * 1e9), inode=1
+    )
 
 
 def test_hidden_temporary_and_linked_files_and_unlisted_folders_are_left_alone(folder: LabFolder) -> None:

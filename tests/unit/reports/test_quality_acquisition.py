@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from biomarkers.cytometry.acquisition import Acquisition
+from biomarkers.cytometry.acquisition import Acquisition, Channel
 from biomarkers.cytometry.analysis import AcquisitionAnalysis, analyse_acquisition
 from biomarkers.cytometry.ellipses import Ellipse
 from biomarkers.cytometry.gating import Gating, gate_acquisition
@@ -193,7 +193,9 @@ def test_what_was_left_out_over_time_is_shaded_and_counted(
     tube = make_tube()
     events = np.tile(tube.events, (4, 1))
     events[1500:2100, 0] *= 4
-    judged = judge_time(replace(tube, events=events), QualityLimits())
+    clocked = np.column_stack([events, np.arange(len(events))]).astype(np.float32)
+    channels = (*tube.channels, Channel(detector="Time", marker="", top=262_144.0))
+    judged = judge_time(replace(tube, events=clocked, channels=channels), QualityLimits())
     assert judged.removed > 0
     page = acquisition_page(analysis, title="tube", over_time=judged)
     assert "<h2>Over time</h2>" in page
