@@ -51,6 +51,7 @@ class Scan:
     pixel_size_um: float | None = 0.5
     pixel_size_origin: str = "declared"
     acquired_at: str = ""
+    scanner: str = ""
     findings: tuple[Finding, ...] = ()
 
     @property

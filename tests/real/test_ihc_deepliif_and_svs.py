@@ -48,6 +48,7 @@ class _Field:
     pixel_size_um: float | None = 0.25
     pixel_size_origin: str = "declared"
     acquired_at: str = ""
+    scanner: str = ""
     findings: tuple[Finding, ...] = ()
 
     @property
@@ -146,6 +147,7 @@ def test_an_he_slide_is_read_but_refused_as_the_wrong_stain(real_data: Path) -> 
     with open_slide(real_data / "ihc/slide/cmu_small_region.svs") as slide:
         assert (slide.levels[0].width, slide.levels[0].height) == (2220, 2967)
         assert slide.pixel_size_um == pytest.approx(0.499)
+        assert slide.scanner == "CPAPERIOCS"
         assert [finding.code for finding in slide.findings] == ["LABEL_IMAGE"]
         analysis, _ = _analysed(slide, "cd8")
     assert all(result.quantity is None for result in analysis.run.results)
