@@ -6,6 +6,7 @@ note, web page and flow artifact all print the same three parts.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
@@ -124,3 +125,21 @@ class TemporarilyUnavailableError(BiomarkersError):
     """Something outside is busy or away for the moment: a locked database, a share, a server."""
 
     is_transient: ClassVar[bool] = True
+
+
+_OF_THE_MACHINE = frozenset(
+    {
+        *(errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
+        *(errno.ESTALE, errno.EAGAIN, errno.ETIMEDOUT, errno.ENETDOWN, errno.EHOSTDOWN),
+    }
+)
+
+
+def is_of_the_machine(error: BaseException) -> bool:
+    """Whether an error goes back to a disk, a share or a limit of this machine, of which no file is guilty."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in _OF_THE_MACHINE:
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False

@@ -34,7 +34,7 @@ from biomarkers.study.declaration import Material
 from biomarkers.study.definition import StudyDefinition
 from biomarkers.study.identifiers import is_accession_id
 from flows.control_tubes import Fmo, fmo_of, kept_finding
-from flows.work import Analysis, Outcome, Specimens, WorkFile, at_fault, opened, outcome_of, raise_all
+from flows.work import Analysis, Outcome, Specimens, WorkFile, at_fault, opened, outcome_of, raise_all, sparing_files
 
 UNGATED = (TubeRole.FMO, TubeRole.SINGLE_STAIN, TubeRole.BEADS)
 """Tubes that are kept for their batch and give no numbers."""
@@ -108,9 +108,11 @@ def analyse_fcs_file(work: AcquisitionWork) -> Outcome:
 def probe_gates(work: GatesWork) -> tuple[str, ...] | BiomarkersError:
     """Name the samples a file of gates speaks of, or say why it cannot be read; Gating-ML names none."""
     try:
-        with opened(work.folder, work.file) as place:
+        with sparing_files(), opened(work.folder, work.file) as place:
             found = read_gates(place / work.file.name)
     except BiomarkersError as error:
+        if error.is_transient:
+            raise
         return error
     return tuple(sample for sample in (*found.strategies, *found.refused) if sample)
 

@@ -21,7 +21,7 @@ from biomarkers.readers.plate_reads import read_plates
 from biomarkers.readers.reading_days import reading_day
 from biomarkers.results import Assay, run_identity
 from biomarkers.study.definition import StudyDefinition
-from flows.work import Analysis, Outcome, Refused, Specimens, WorkFile, at_fault, opened, outcome_of, raise_all
+from flows.work import Analysis, Outcome, Refused, Specimens, WorkFile, at_fault, opened, outcome_of, raise_all, sparing_files
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,18 +54,22 @@ def analyse_plate_file(work: PlateWork) -> Outcome:
 def probe_export(work: PlateWork) -> tuple[str, ...] | BiomarkersError:
     """Name the plates of an export that has no map yet, or say why it cannot be read."""
     try:
-        with opened(work.folder, work.export) as place:
+        with sparing_files(), opened(work.folder, work.export) as place:
             return tuple(reads_by_plate(read_plates(place / work.export.name)))
     except BiomarkersError as error:
+        if error.is_transient:
+            raise
         return error
 
 
 def probe_map(work: PlateWork) -> tuple[str, ...] | BiomarkersError:
     """Name the plates of a map that has no export yet, or say why it cannot be read."""
     try:
-        with opened(work.folder, work.plate_map) as place:
+        with sparing_files(), opened(work.folder, work.plate_map) as place:
             return tuple(plate_map.plate_id for plate_map in read_plate_map(place / work.plate_map.name))
     except BiomarkersError as error:
+        if error.is_transient:
+            raise
         return error
 
 

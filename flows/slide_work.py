@@ -29,7 +29,7 @@ from biomarkers.results import Assay, Finding, Run, Severity, run_identity
 from biomarkers.study.definition import StudyDefinition
 from biomarkers.study.slides import SlideIdentity, SlideSidecar, slide_of
 from biomarkers.study.tissue import SlideRole, StainReference
-from flows.work import Analysed, Analysis, Refused, Specimens, WorkFile, at_fault, opened, outcome_of, raise_all
+from flows.work import Analysed, Analysis, Refused, Specimens, WorkFile, at_fault, opened, outcome_of, raise_all, sparing_files
 
 HE_OVERVIEW_UM = 8.0
 """Pixels from which the white of a section that is kept and not scored is taken."""
@@ -265,7 +265,8 @@ def measure_slide_tiles(work: TileWork) -> tuple[TileMeasurement, ...] | Refused
             yield slide
 
     try:
-        return measure_tiles(opener, work.tasks, plan.calibration.optics, plan.protocol)
+        with sparing_files():
+            return measure_tiles(opener, work.tasks, plan.calibration.optics, plan.protocol)
     except BiomarkersError as error:
         if error.is_transient:
             raise
@@ -277,6 +278,7 @@ def _measured_by_labels(plan: SlidePlan, labels: WorkFile) -> tuple[TileMeasurem
     blamed = labels.name
     try:
         with (
+            sparing_files(),
             opened(plan.work.folder, plan.work.file, labels) as place,
             open_slide(place / plan.work.file.name, pixel_size_um=plan.pixel_size_um) as slide,
         ):

@@ -44,6 +44,7 @@ from flows import steps
 from flows.bench import bench
 from flows.settings import lab_task
 from flows.steps import Held
+from flows.work import sparing_files
 
 LIST_NAMES = re.compile(r"(roster|specimens|visits|lots|haematology|pathology|shipments)(?:[ ._~-].*)?\.csv", re.IGNORECASE)
 """``roster.csv``, or with a date or a suffix: ``roster-2025-03-01.csv``."""
@@ -78,7 +79,8 @@ def _kind(name: str) -> ListKind | None:
 
 def _take(held: Held) -> bool:
     try:
-        found = _read(held)
+        with sparing_files():
+            found = _read(held)
     except BiomarkersError as error:
         if error.is_transient:
             raise

@@ -14,7 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from biomarkers.errors import BiomarkersError, Fault, IdentifierError, UnknownAccessionError
+from biomarkers.errors import (
+    BiomarkersError,
+    Fault,
+    IdentifierError,
+    TemporarilyUnavailableError,
+    UnknownAccessionError,
+    is_of_the_machine,
+)
 from biomarkers.lab.archive import named
 from biomarkers.lab.folders import LabFolder
 from biomarkers.study.declaration import Material
@@ -100,11 +107,25 @@ def opened(folder: LabFolder, *files: WorkFile) -> Iterator[Path]:
 def at_fault(*files: str) -> Iterator[None]:
     """Hold files responsible for what is wrong within the block."""
     try:
-        yield
+        with sparing_files():
+            yield
     except BiomarkersError as error:
         if error.is_transient:
             raise
         raise _Blame(error, files) from error
+
+
+@contextmanager
+def sparing_files() -> Iterator[None]:
+    """Let what a disk, a share or a limit of this machine is guilty of pass for the moment: the file is tried again."""
+    try:
+        yield
+    except BiomarkersError as error:
+        if error.is_transient or not is_of_the_machine(error):
+            raise
+        raise TemporarilyUnavailableError(
+            what=error.what, where=error.where, remedy="Nothing to do; the file waits and is tried again."
+        ) from error
 
 
 def outcome_of(analyses: Callable[[], tuple[Analysis, ...]]) -> Outcome:

@@ -17,7 +17,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from biomarkers.errors import BiomarkersError, LabFolderError, SourceFileError, TemporarilyUnavailableError
+from biomarkers.errors import (
+    BiomarkersError,
+    LabFolderError,
+    SourceFileError,
+    TemporarilyUnavailableError,
+    is_of_the_machine,
+)
 from biomarkers.lab.folders import LabFolder, sync_folder
 from biomarkers.lab.pressure import require_room
 
@@ -119,7 +125,7 @@ def _copy(dropped: Path, incoming: Path) -> tuple[str, int]:
 
 
 def _unreadable(dropped: Path, error: OSError) -> BiomarkersError:
-    if error.errno in {errno.ENOENT, errno.ESTALE, errno.EIO, errno.EAGAIN}:
+    if error.errno == errno.ENOENT or is_of_the_machine(error):
         return TemporarilyUnavailableError(
             what=f"The file cannot be read at the moment: {error.strerror}.",
             where=f"File '{dropped.name}'.",

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
+from biomarkers.errors import TemporarilyUnavailableError, is_of_the_machine
 from biomarkers.study.identifying import FILE_NAME, FreeText, is_heading
 
 MOST_CHARACTERS = 4_000_000
@@ -51,7 +52,13 @@ def free_texts(path: Path) -> Iterator[FreeText]:
     try:
         with path.open("rb") as file:
             start = file.read(16)
-    except OSError:
+    except OSError as error:
+        if is_of_the_machine(error):
+            raise TemporarilyUnavailableError(
+                what=f"The file cannot be looked at for the moment: {error.strerror}.",
+                where=f"File '{path.name}'.",
+                remedy="Nothing to do; it is tried again.",
+            ) from error
         return
     # Whatever else is wrong with the file is for its reader to say; the libraries below raise what they like on damaged files.
     with contextlib.suppress(Exception), warnings.catch_warnings(action="ignore"):
