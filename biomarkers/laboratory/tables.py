@@ -18,7 +18,7 @@ from biomarkers.provenance import utc_now
 from biomarkers.results import Finding
 from biomarkers.store.database import Database
 from biomarkers.store.study_lists import current_shipments
-from biomarkers.store.timepoint_rows import read_batches
+from biomarkers.store.timepoint_rows import read_batches, read_measurands
 from biomarkers.study.arms import ArmAssignments
 from biomarkers.study.definition import StudyDefinition
 from biomarkers.study.shipments import ShippedSpecimen
@@ -109,7 +109,14 @@ class TimepointTables(ABC):
         assignments = self._assignments(arm=arm)
         if wide:
             return wide_table(self._chosen(choice, as_of), assignments)
-        return choice.of_frame(timepoint_frame(self.columns(as_of=as_of), assignments))
+        day = _day(as_of)
+        if choice.measurands and day >= utc_now().date():
+            # The rows kept of these alone; days gone by are computed from what was known of them.
+            with self.database.read() as reading:
+                kept = read_measurands(reading, as_of=day, measurands=choice.measurands)
+            if kept.subject_id:
+                return choice.of_frame(timepoint_frame(kept, assignments))
+        return choice.of_frame(timepoint_frame(self.columns(as_of=day), assignments))
 
     def timepoint_batches(
         self,

@@ -198,6 +198,14 @@ def read_batches(
             batch, in_batch = [], 0
 
 
+def read_measurands(reading: Reading, *, as_of: date, measurands: Collection[str]) -> TimepointColumns:
+    """Read the rows kept of some measurands, in the order of the table; ``as_of`` is the current day or a later one."""
+    dialect = _dialect(reading)
+    query = f"{kept_rows(dialect, as_of=AS_OF)} AND measurand IN {_LISTED[dialect]} {in_order(dialect)}"
+    found = reading.connection.execute(text(query), {"as_of": as_of.isoformat(), "listed": json.dumps(sorted(measurands))})
+    return _columns(found.all())
+
+
 def _columns(rows: Sequence[Row[tuple[object, ...]]]) -> TimepointColumns:
     names = [one.name for one in fields(TimepointColumns)]
     cells: Iterable[tuple[object, ...]] = zip(*rows, strict=True) if rows else ((),) * len(names)

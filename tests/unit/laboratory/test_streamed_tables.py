@@ -10,11 +10,13 @@ import pandas as pd
 import pytest
 
 from biomarkers.laboratory import Laboratory, create_laboratory
+from biomarkers.laboratory.insights import Choice
 from biomarkers.reports.streams import stream_table
 from biomarkers.reports.tables import write_table
 from biomarkers.store import study_lists
 from biomarkers.study.declaration import Material
 from biomarkers.study.roster import Moment, Specimen, Subject
+from biomarkers.timepoints.table import timepoint_frame
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +55,9 @@ def streamed(pieces: Iterator[pd.DataFrame], table_format: str) -> bytes:
 @pytest.mark.parametrize("later", [0, 400])
 def test_pieces_make_the_same_table_in_the_same_order(laboratory: Laboratory, choice: dict[str, str], later: int) -> None:
     day = datetime.now(UTC).date() + timedelta(days=later)
-    whole = laboratory.timepoints(as_of=day, **choice)  # type: ignore[arg-type]  # names of columns and their choice
+    computed = timepoint_frame(laboratory.columns(as_of=day))
+    whole = Choice.of(**choice).of_frame(computed)  # type: ignore[arg-type]  # names of columns and their choice
+    pd.testing.assert_frame_equal(laboratory.timepoints(as_of=day, **choice), whole)  # type: ignore[arg-type]  # as above
     pieces = list(laboratory.timepoint_batches(as_of=day, rows=300, **choice))  # type: ignore[arg-type]
     assert len(pieces) > 5 or "subject" in choice
     pd.testing.assert_frame_equal(pd.concat(pieces, ignore_index=True), whole)
