@@ -6,7 +6,6 @@ Knows OpenSlide's names for what such files say. Must not know stains or the stu
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +15,8 @@ import PIL.Image
 
 from biomarkers.errors import SourceFileError
 from biomarkers.ihc.slide import Region, RgbImage, SlideLevel
-from biomarkers.readers.pixel_size import PixelSize, StatedPixelSize, settle_pixel_size
+from biomarkers.readers.described_slides import DescribedSlide
+from biomarkers.readers.pixel_size import StatedPixelSize, settle_pixel_size
 from biomarkers.results import Finding, Severity
 
 if TYPE_CHECKING:
@@ -45,57 +45,22 @@ _SCANNERS = (
 )
 
 
-class OpenSlideSlide:
+class OpenSlideSlide(DescribedSlide):
     """A slide opened by OpenSlide; made by :func:`open_with_openslide`. Belongs to the process that opened it."""
 
     def __init__(self, slide: openslide.OpenSlide, path: Path, declared: tuple[StatedPixelSize, ...]) -> None:
-        self._slide = slide
-        self._name = path.name
-        self._process = os.getpid()
-        self._levels = _levels(slide, path)
-        stated = (*declared, *_stated(slide))
-        self._pixel_size: PixelSize = settle_pixel_size(stated, name=path.name)
         properties = slide.properties
-        self._acquired_at = next((properties[key] for key in _DATES if properties.get(key)), "")
-        self._scanner = next((properties[key] for key in _SCANNERS if properties.get(key)), "")
+        super().__init__(
+            name=path.name,
+            levels=_levels(slide, path),
+            pixel_size=settle_pixel_size((*declared, *_stated(slide)), name=path.name),
+            acquired_at=next((properties[key] for key in _DATES if properties.get(key)), ""),
+            scanner=next((properties[key] for key in _SCANNERS if properties.get(key)), ""),
+            findings=tuple(_label_findings(slide, path.name)),
+        )
+        self._slide = slide
         # OpenSlide gives the colour of places that were never scanned as six hexadecimal digits.
         self._empty = "#" + properties.get("openslide.background-color", "FFFFFF")
-        self._findings = tuple(_label_findings(slide, path.name))
-
-    @property
-    def name(self) -> str:
-        """The file's name."""
-        return self._name
-
-    @property
-    def levels(self) -> tuple[SlideLevel, ...]:
-        """The pyramid, full resolution first."""
-        return self._levels
-
-    @property
-    def pixel_size_um(self) -> float | None:
-        """Width of a level-0 pixel in micrometres."""
-        return self._pixel_size.um
-
-    @property
-    def pixel_size_origin(self) -> str:
-        """Who states the pixel size."""
-        return self._pixel_size.origin
-
-    @property
-    def acquired_at(self) -> str:
-        """Date and time of the scan, verbatim."""
-        return self._acquired_at
-
-    @property
-    def scanner(self) -> str:
-        """Which scanner made the picture, by its own name."""
-        return self._scanner
-
-    @property
-    def findings(self) -> tuple[Finding, ...]:
-        """What the file gives reason to say."""
-        return self._findings
 
     def read_region(self, level: int, region: Region) -> RgbImage:
         """Decode a region.
@@ -107,8 +72,7 @@ class OpenSlideSlide:
         """
         import openslide  # noqa: PLC0415  - most slides never need the library
 
-        if os.getpid() != self._process:
-            raise RuntimeError("a slide belongs to the process that opened it; open it again in this one")
+        self._require_own_process()
         corner = tuple(round(place * self._levels[level].downsample) for place in (region.x, region.y))
         try:
             picture = self._slide.read_region((corner[0], corner[1]), level, (region.width, region.height))

@@ -22,10 +22,10 @@ import PIL.Image
 
 from biomarkers.errors import SourceFileError
 from biomarkers.ihc.slide import Region, RgbImage, SlideImage, SlideLevel
+from biomarkers.readers.described_slides import DescribedSlide
 from biomarkers.readers.openslide_slides import is_known_to_openslide, open_with_openslide
 from biomarkers.readers.pixel_size import PixelSize, StatedPixelSize, settle_pixel_size
 from biomarkers.readers.tiff_slides import StitchedSlideError, open_tiff
-from biomarkers.results import Finding
 
 LARGEST_FIELD_PIXELS = 80_000_000
 """A PNG or JPEG is decoded whole; larger pictures belong into a tiled TIFF."""
@@ -51,49 +51,13 @@ _FOREIGN = (
 """What Pillow raises for damaged files."""
 
 
-class FieldPicture:
+class FieldPicture(DescribedSlide):
     """A plain picture held in memory: one level."""
 
     def __init__(self, pixels: RgbImage, *, name: str, pixel_size: PixelSize) -> None:
+        height, width, _ = pixels.shape
+        super().__init__(name=name, levels=[SlideLevel(width=width, height=height, downsample=1.0)], pixel_size=pixel_size)
         self._pixels = pixels
-        self._name = name
-        self._pixel_size = pixel_size
-
-    @property
-    def name(self) -> str:
-        """The file's name."""
-        return self._name
-
-    @property
-    def levels(self) -> tuple[SlideLevel, ...]:
-        """The picture itself."""
-        height, width, _ = self._pixels.shape
-        return (SlideLevel(width=width, height=height, downsample=1.0),)
-
-    @property
-    def pixel_size_um(self) -> float | None:
-        """Width of a pixel in micrometres."""
-        return self._pixel_size.um
-
-    @property
-    def pixel_size_origin(self) -> str:
-        """Who states the pixel size."""
-        return self._pixel_size.origin
-
-    @property
-    def acquired_at(self) -> str:
-        """Plain pictures do not say."""
-        return ""
-
-    @property
-    def scanner(self) -> str:
-        """Plain pictures do not say."""
-        return ""
-
-    @property
-    def findings(self) -> tuple[Finding, ...]:
-        """None."""
-        return ()
 
     def read_region(self, level: int, region: Region) -> RgbImage:
         """Cut a region out of the picture."""

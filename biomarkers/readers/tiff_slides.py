@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,8 +19,8 @@ import tifffile
 from biomarkers.errors import SourceFileError
 from biomarkers.ihc.slide import Region, RgbImage, SlideLevel
 from biomarkers.readers import tiff_metadata
-from biomarkers.readers.pixel_size import PixelSize, StatedPixelSize, settle_pixel_size
-from biomarkers.results import Finding
+from biomarkers.readers.described_slides import DescribedSlide
+from biomarkers.readers.pixel_size import StatedPixelSize, settle_pixel_size
 
 LARGEST_SEGMENT_PIXELS = 64_000_000
 """A tile or strip is decoded in one piece; a larger one would take a GB."""
@@ -64,58 +63,24 @@ class StitchedSlideError(Exception):
     """The tiles of the TIFF overlap and have to be stitched, which OpenSlide does."""
 
 
-class TiffSlide:
+class TiffSlide(DescribedSlide):
     """A slide in an open TIFF file; made by :func:`open_tiff`. Belongs to the process that opened it."""
 
     def __init__(self, file: tifffile.TiffFile, path: Path, declared: tuple[StatedPixelSize, ...]) -> None:
-        self._name = path.name
-        self._process = os.getpid()
         number, series = _slide_series(file, path.name)
         planes = [page for page in series.levels[0].pages if isinstance(page, tifffile.TiffPage)]
         plane = tiff_metadata.in_focus(planes)
         self._pages = tuple(_checked_page(level, plane, number, file, path) for number, level in enumerate(series.levels))
-        self._levels = _levels_of(self._pages, path.name)
         self._handle = file.filehandle
         stated = (*declared, *tiff_metadata.stated_sizes(file, self._pages[0], number))
-        self._pixel_size: PixelSize = settle_pixel_size(stated, name=path.name)
-        self._acquired_at = tiff_metadata.acquired_at(file, self._pages[0])
-        self._scanner = tiff_metadata.scanner(file, self._pages[0])
-        self._findings = tuple(tiff_metadata.findings(file, series, len(planes), path.name))
-
-    @property
-    def name(self) -> str:
-        """The file's name."""
-        return self._name
-
-    @property
-    def levels(self) -> tuple[SlideLevel, ...]:
-        """The pyramid, full resolution first."""
-        return self._levels
-
-    @property
-    def pixel_size_um(self) -> float | None:
-        """Width of a level-0 pixel in micrometres."""
-        return self._pixel_size.um
-
-    @property
-    def pixel_size_origin(self) -> str:
-        """Who states the pixel size."""
-        return self._pixel_size.origin
-
-    @property
-    def acquired_at(self) -> str:
-        """Date and time of the scan, verbatim."""
-        return self._acquired_at
-
-    @property
-    def scanner(self) -> str:
-        """Which scanner made the picture, by its own name."""
-        return self._scanner
-
-    @property
-    def findings(self) -> tuple[Finding, ...]:
-        """What the file gives reason to say."""
-        return self._findings
+        super().__init__(
+            name=path.name,
+            levels=_levels_of(self._pages, path.name),
+            pixel_size=settle_pixel_size(stated, name=path.name),
+            acquired_at=tiff_metadata.acquired_at(file, self._pages[0]),
+            scanner=tiff_metadata.scanner(file, self._pages[0]),
+            findings=tuple(tiff_metadata.findings(file, series, len(planes), path.name)),
+        )
 
     def read_region(self, level: int, region: Region) -> RgbImage:
         """Decode the tiles or strips a region touches.
@@ -125,9 +90,7 @@ class TiffSlide:
         SourceFileError
             One of them is damaged.
         """
-        if os.getpid() != self._process:
-            # Two processes would move one position in the file and read each other's bytes as pixels.
-            raise RuntimeError("a slide belongs to the process that opened it; open it again in this one")
+        self._require_own_process()
         page = self._pages[level]
         # Tiles a writer left out are empty glass.
         pixels = np.full((region.height, region.width, 3), 255, dtype=np.uint8)

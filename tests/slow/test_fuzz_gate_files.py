@@ -9,17 +9,8 @@ renamed, moved. What is still read is applied to some events. More than ten seco
 from __future__ import annotations
 
 import copy
-import json
-import os
 import random
-import re
-import resource
-import signal
-import subprocess
 import sys
-import tempfile
-import time
-import traceback
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +18,7 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
+from damage import be_child, judge, long_run, read_damaged, run_child
 
 from biomarkers.cytometry.acquisition import Acquisition, Channel, Spillover
 from biomarkers.cytometry.evaluation import evaluate
@@ -41,8 +33,6 @@ from biomarkers.readers.gatingml_writing import gatingml_document
 ROOT = Path(__file__).resolve().parents[2]
 REAL = ROOT.parent / "shared" / "data" / "cytometry"
 
-MOST_MEMORY_BYTES = 1_000_000_000
-LONGEST_SECONDS = 10
 KINDS = ("gatingml", "workspace")
 
 SPACES = {
@@ -236,85 +226,26 @@ def mutations(kind: str, seed: int) -> Iterator[bytes]:
             yield damaged_bytes(files[chosen], files, chance)
 
 
-class _HangError(Exception):
-    pass
-
-
-def _too_long(_signal: int, _frame: object) -> None:
-    raise _HangError
-
-
 def fuzz(kind: str, most: int, cpu_seconds: float, seed: int, folder: Path) -> dict[str, object]:
-    """Damage documents of one kind until the count or the time is spent; tell what came of it."""
+    """Damage documents of one kind until the count or the time is spent; what is read is applied to events."""
+    acquisition = tube()
 
-    signal.signal(signal.SIGALRM, _too_long)
-    begun = time.process_time()
-    path, acquisition = folder / f"{kind}.xml", tube()
-    count = read = applied = 0
-    slowest = 0.0
-    for content in mutations(kind, seed):
-        if count >= most or time.process_time() - begun > cpu_seconds:
-            break
-        path.write_bytes(content)
-        count += 1
-        started = time.perf_counter()
-        signal.alarm(LONGEST_SECONDS)
-        try:
-            for strategy in read_gates(path).strategies.values():
-                read += 1
-                evaluate(strategy, acquisition)
-                applied += 1
-        except BiomarkersError:
-            pass
-        except BaseException as error:  # noqa: BLE001  - any error that is not ours is the finding
-            return {
-                "kind": kind,
-                "count": count,
-                "error": traceback.format_exc(),
-                "type": type(error).__name__,
-                "file": content.hex(),
-            }
-        finally:
-            signal.alarm(0)
-        slowest = max(slowest, time.perf_counter() - started)
-    # What getrusage tells includes what the parent held before this program began.
-    (kilobytes,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    peak = int(kilobytes) * 1024
-    return {"kind": kind, "count": count, "read": read, "applied": applied, "slowest_s": round(slowest, 3), "peak_bytes": peak}
+    def read_and_apply(path: Path) -> None:
+        for strategy in read_gates(path).strategies.values():
+            evaluate(strategy, acquisition)
+
+    return read_damaged(
+        mutations(kind, seed),
+        read_and_apply,
+        folder / f"{kind}.xml",
+        refusal=BiomarkersError,
+        most=most,
+        cpu_seconds=cpu_seconds,
+    )
 
 
-def _child() -> None:
-    kinds, most, cpu_seconds, seed, folder = sys.argv[1:]
-    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY_BYTES, MOST_MEMORY_BYTES))
-    for kind in kinds.split(","):
-        outcome = fuzz(kind, int(most), float(cpu_seconds), int(seed), Path(folder))
-        sys.stdout.write(json.dumps(outcome) + "\n")
-
-
-def run_child(kinds: list[str], most: int, cpu_seconds: float, seed: int) -> list[dict[str, object]]:
-    with tempfile.TemporaryDirectory() as folder:
-        child = subprocess.run(
-            [sys.executable, "-W", "error", __file__, ",".join(kinds), str(most), str(cpu_seconds), str(seed), folder],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
-        )
-    assert child.returncode == 0, child.stderr[-4000:]
-    return [json.loads(line) for line in child.stdout.splitlines()]
-
-
-def judge(outcome: dict[str, object], kind: str) -> None:
-    assert outcome["kind"] == kind
-    if "error" in outcome:
-        kept = Path(tempfile.gettempdir()) / f"fuzz-{kind}.bin"
-        kept.write_bytes(bytes.fromhex(str(outcome["file"])))
-        pytest.fail(f"{outcome['type']} at mutation {outcome['count']}, kept in {kept}:\n{outcome['error']}")
-    assert int(str(outcome["peak_bytes"])) < MOST_MEMORY_BYTES
-
-
-def test_a_short_slice_of_damaged_documents_of_both_kinds_is_read_or_refused() -> None:
-    outcomes = run_child(list(KINDS), most=300, cpu_seconds=1.5, seed=1)
+def test_a_short_slice_of_damaged_documents_of_both_kinds_is_read_or_refused(tmp_path: Path) -> None:
+    outcomes = run_child(Path(__file__), KINDS, most=300, cpu_seconds=1.5, seed=1, folder=tmp_path, warnings="error")
     for kind, outcome in zip(KINDS, outcomes, strict=True):
         judge(outcome, kind)
         assert int(str(outcome["count"])) >= 20
@@ -324,15 +255,16 @@ def test_a_short_slice_of_damaged_documents_of_both_kinds_is_read_or_refused() -
 @pytest.mark.timeout(14400)
 @pytest.mark.parametrize("kind", KINDS)
 def test_damaged_documents_are_read_or_refused_and_never_hang_or_fill_the_memory(
-    kind: str, capsys: pytest.CaptureFixture[str]
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    most = int(os.environ.get("BIOMARKERS_FUZZ_MUTATIONS", "100000"))
-    cpu_seconds = float(os.environ.get("BIOMARKERS_FUZZ_CPU_SECONDS", "900"))
-    (outcome,) = run_child([kind], most=most, cpu_seconds=cpu_seconds, seed=int(os.environ.get("BIOMARKERS_FUZZ_SEED", "2")))
+    most, cpu_seconds, seed = long_run()
+    (outcome,) = run_child(
+        Path(__file__), [kind], most=most, cpu_seconds=cpu_seconds, seed=seed, folder=tmp_path, warnings="error"
+    )
     with capsys.disabled():
         sys.stdout.write(f"\n{ {key: value for key, value in outcome.items() if key != 'file'} }\n")
     judge(outcome, kind)
 
 
 if __name__ == "__main__":
-    _child()
+    be_child(fuzz)

@@ -10,17 +10,9 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
 import random
-import re
-import resource
-import signal
 import struct
-import subprocess
 import sys
-import tempfile
-import time
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -28,15 +20,14 @@ import numpy as np
 import PIL.Image
 import pytest
 import tifffile
+from damage import be_child, judge, long_run, read_damaged, run_child
 
 from biomarkers.errors import BiomarkersError
 from biomarkers.ihc.slide import Region
 from biomarkers.readers.annotations import read_annotations
 from biomarkers.readers.slides import open_slide
 
-MOST_MEMORY_BYTES = 1_000_000_000
 MOST_ADDRESSES_BYTES = 3_000_000_000
-LONGEST_SECONDS = 10
 
 
 def _tiff(**first: object) -> bytes:
@@ -196,14 +187,6 @@ def mutations(files: list[bytes], seed: int) -> Iterator[bytes]:
         yield damaged(chance.choice(files), files, chance)
 
 
-class _HangError(Exception):
-    pass
-
-
-def _too_long(_signal: int, _frame: object) -> None:
-    raise _HangError
-
-
 def read(path: Path) -> bool:
     """Read all that a file holds, in small pieces; whether it could be read."""
     if path.suffix == ".geojson":
@@ -218,78 +201,18 @@ def read(path: Path) -> bool:
 
 def fuzz(kind: str, most: int, cpu_seconds: float, seed: int, folder: Path) -> dict[str, object]:
     """Damage files of one kind until the count or the time is spent; tell what came of it."""
-    signal.signal(signal.SIGALRM, _too_long)
     ending, make = KINDS[kind]
-    path = folder / f"slide{ending}"
-    files = make()
-    for content in files:
+    path, files = folder / f"{kind}{ending}", make()
+    for content in files:  # what libraries import and cache when they are first used is no file's time
         path.write_bytes(content)
         with contextlib.suppress(BiomarkersError):
             read(path)
-    begun = time.process_time()
-    count = good = 0
-    slowest = 0.0
-    for content in mutations(files, seed):
-        if count >= most or time.process_time() - begun > cpu_seconds:
-            break
-        path.write_bytes(content)
-        count += 1
-        started = time.perf_counter()
-        signal.alarm(LONGEST_SECONDS)
-        try:
-            with contextlib.suppress(BiomarkersError):
-                good += read(path)
-        except BaseException as error:  # noqa: BLE001  - any error that is not ours is the finding
-            return {
-                "kind": kind,
-                "count": count,
-                "error": traceback.format_exc(),
-                "type": type(error).__name__,
-                "file": content.hex(),
-            }
-        finally:
-            signal.alarm(0)
-        slowest = max(slowest, time.perf_counter() - started)
-    # What getrusage tells includes what the parent held before this program began.
-    (kilobytes,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    peak = int(kilobytes) * 1024
-    return {"kind": kind, "count": count, "read": good, "slowest_s": round(slowest, 3), "peak_bytes": peak}
+    told = read_damaged(mutations(files, seed), read, path, refusal=BiomarkersError, most=most, cpu_seconds=cpu_seconds)
+    return {**told, "kind": kind}
 
 
-def _child() -> None:
-    kinds, most, cpu_seconds, seed, folder = sys.argv[1:]
-    # Libraries map far more addresses than they use; what is held is measured at the end.
-    resource.setrlimit(resource.RLIMIT_AS, (MOST_ADDRESSES_BYTES, MOST_ADDRESSES_BYTES))
-    for kind in kinds.split(","):
-        outcome = fuzz(kind, int(most), float(cpu_seconds), int(seed), Path(folder))
-        sys.stdout.write(json.dumps(outcome) + "\n")
-        sys.stdout.flush()
-
-
-def run_child(kinds: list[str], most: int, cpu_seconds: float, seed: int) -> list[dict[str, object]]:
-    with tempfile.TemporaryDirectory() as folder:
-        child = subprocess.run(
-            [sys.executable, __file__, ",".join(kinds), str(most), str(cpu_seconds), str(seed), folder],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
-        )
-    assert child.returncode == 0, child.stderr[-4000:]
-    return [json.loads(line) for line in child.stdout.splitlines()]
-
-
-def judge(outcome: dict[str, object], kind: str) -> None:
-    assert outcome["kind"] == kind
-    if "error" in outcome:
-        kept = Path(tempfile.gettempdir()) / f"fuzz-{kind}{KINDS[kind][0]}"
-        kept.write_bytes(bytes.fromhex(str(outcome["file"])))
-        pytest.fail(f"{outcome['type']} at mutation {outcome['count']}, kept in {kept}:\n{outcome['error']}")
-    assert int(str(outcome["peak_bytes"])) < MOST_MEMORY_BYTES
-
-
-def test_a_short_slice_of_damaged_slides_of_every_kind_is_read_or_refused() -> None:
-    outcomes = run_child(list(KINDS), most=300, cpu_seconds=0.7, seed=1)
+def test_a_short_slice_of_damaged_slides_of_every_kind_is_read_or_refused(tmp_path: Path) -> None:
+    outcomes = run_child(Path(__file__), list(KINDS), most=300, cpu_seconds=0.7, seed=1, folder=tmp_path)
     for kind, outcome in zip(KINDS, outcomes, strict=True):
         judge(outcome, kind)
         assert int(str(outcome["count"])) >= 5
@@ -299,15 +222,14 @@ def test_a_short_slice_of_damaged_slides_of_every_kind_is_read_or_refused() -> N
 @pytest.mark.timeout(14400)
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_damaged_slides_are_read_or_refused_and_never_hang_or_fill_the_memory(
-    kind: str, capsys: pytest.CaptureFixture[str]
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    most = int(os.environ.get("BIOMARKERS_FUZZ_MUTATIONS", "100000"))
-    cpu_seconds = float(os.environ.get("BIOMARKERS_FUZZ_CPU_SECONDS", "900"))
-    (outcome,) = run_child([kind], most=most, cpu_seconds=cpu_seconds, seed=int(os.environ.get("BIOMARKERS_FUZZ_SEED", "2")))
+    most, cpu_seconds, seed = long_run()
+    (outcome,) = run_child(Path(__file__), [kind], most=most, cpu_seconds=cpu_seconds, seed=seed, folder=tmp_path)
     with capsys.disabled():
         sys.stdout.write(f"\n{ {key: value for key, value in outcome.items() if key != 'file'} }\n")
     judge(outcome, kind)
 
 
 if __name__ == "__main__":
-    _child()
+    be_child(fuzz, addresses_bytes=MOST_ADDRESSES_BYTES)

@@ -141,9 +141,12 @@ def read_damaged(
 
 
 def run_child(
-    program: Path, kinds: Sequence[str], *, most: int, cpu_seconds: float, seed: int, folder: Path
+    program: Path, kinds: Sequence[str], *, most: int, cpu_seconds: float, seed: int, folder: Path, warnings: str = "ignore"
 ) -> list[dict[str, object]]:
-    """Run a test module as a program in a process of its own: it limits its memory and prints an outcome a line."""
+    """Run a test module as a program in a process of its own: it limits its memory and prints an outcome a line.
+
+    ``warnings`` is what becomes of Python's warnings there, such as ``"error"``.
+    """
     child = subprocess.run(
         [sys.executable, str(program), ",".join(kinds), str(most), str(cpu_seconds), str(seed), str(folder)],
         capture_output=True,
@@ -152,7 +155,7 @@ def run_child(
         env={
             **os.environ,
             "OPENBLAS_NUM_THREADS": "1",
-            "PYTHONWARNINGS": "ignore",
+            "PYTHONWARNINGS": warnings,
             "PYTHONPATH": str(Path(__file__).parent),
         },
     )
@@ -160,10 +163,15 @@ def run_child(
     return [json.loads(line) for line in child.stdout.splitlines()]
 
 
-def be_child(fuzz: Callable[[str, int, float, int, Path], dict[str, object]]) -> None:
-    """Be the program :func:`run_child` runs."""
+def be_child(
+    fuzz: Callable[[str, int, float, int, Path], dict[str, object]], *, addresses_bytes: int = MOST_MEMORY_BYTES
+) -> None:
+    """Be the program :func:`run_child` runs.
+
+    ``addresses_bytes`` may be more than may be held where libraries map far more than they use; what is held is judged.
+    """
     kinds, most, cpu_seconds, seed, folder = sys.argv[1:]
-    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY_BYTES, MOST_MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_AS, (addresses_bytes, addresses_bytes))
     for kind in kinds.split(","):
         sys.stdout.write(json.dumps(fuzz(kind, int(most), float(cpu_seconds), int(seed), Path(folder))) + "\n")
         sys.stdout.flush()
