@@ -61,13 +61,14 @@ class SweepReport:
 
 @dataclass(slots=True, kw_only=True)
 class Bench:
-    """Where one sweep works: the laboratory, who works, and the processes that compute."""
+    """Where one sweep works: the laboratory, who works, the files it is given, and the processes that compute."""
 
     laboratory: Laboratory
     owner: str
     progress: Progress
     processes: int
     executor: Executor
+    files: tuple[DroppedFile, ...] = ()
     known: int = 0
     specimens: Specimens | None = None
     claimed: set[int] = field(default_factory=set)

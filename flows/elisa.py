@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from biomarkers.elisa.analysis import PlateAnalysis
 from biomarkers.elisa.lots import KitLot
 from biomarkers.errors import BiomarkersError, WaitingForFileError
 from biomarkers.lab.inbox import DroppedFile, is_plate_map, is_sidecar, stem
@@ -19,11 +18,10 @@ from biomarkers.store.results import RecordedRun, current_runs, is_recorded
 from biomarkers.store.study_lists import current_lots
 from flows import plate_signing, steps
 from flows.bench import attempt, bench, each
-from flows.evidence import plate_pages
 from flows.plate_work import PlateWork, analyse_plate_file, probe_export, probe_map
 from flows.settings import lab_task
 from flows.steps import Held
-from flows.work import Analysed, Analysis, WorkFile
+from flows.work import Analysed, WorkFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,15 +49,11 @@ async def plates(groups: Sequence[Sequence[DroppedFile]]) -> None:
         setting = plate_setting()
         ready = [plate for held in held_groups if held and (plate := await _ready(held, setting)) is not None]
         works = [plate.work for plate in ready]
-        recorded: list[Analysis] = []
         async for number, outcome in each(analyse_plate_file, works):
             plate = ready[number]
             if isinstance(outcome, Analysed) and plate_signing.is_second_read(plate.held, outcome, plate.sign_off):
                 continue
-            recorded += steps.settle(
-                plate.held, outcome, reason=plate.reason, also=plate_signing.consequences(outcome, plate.sign_off)
-            )
-    await plate_pages([analysis for analysis in recorded if isinstance(analysis, PlateAnalysis)])
+            steps.settle(plate.held, outcome, reason=plate.reason, also=plate_signing.consequences(outcome, plate.sign_off))
 
 
 async def _ready(held: Sequence[Held], setting: PlateSetting) -> _Plate | None:

@@ -13,18 +13,18 @@ from biomarkers.cytometry.analysis import AcquisitionAnalysis
 from biomarkers.elisa.analysis import PlateAnalysis
 from biomarkers.elisa.control_charts import ControlSeries
 from biomarkers.errors import BiomarkersError
-from biomarkers.lab.evidence import has_evidence, remove_evidence, write_evidence
+from biomarkers.lab.evidence import is_shown, write_evidence
 from biomarkers.lab.folders import LabFolder
 from biomarkers.reports.gate_corrections import COMPARED_FILE
-from biomarkers.reports.quality import QUALITY_PAGE, acquisition_evidence, plate_evidence
-from biomarkers.results import Assay
-from biomarkers.store.results import current_runs, read_analysis
+from biomarkers.reports.quality import acquisition_evidence, plate_evidence
+from biomarkers.results import Assay, Run
+from biomarkers.store.results import RecordedRun, current_runs, read_analysis
 from flows.acquisition_work import compared_as_recorded, gated_as_recorded
 from flows.bench import bench, each
 from flows.settings import lab_task
 
 PAGES_AT_ONCE = 32
-"""Pages drawn while somebody waits, and plates read from the store together."""
+"""Runs read from the store together, and pages drawn while somebody waits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,40 +56,35 @@ def plate_files(work: PlatePageWork) -> Mapping[str, bytes]:
     return plate_evidence(work.analysis, work.charts)
 
 
-@lab_task("plate pages")
-async def plate_pages(analyses: Sequence[PlateAnalysis]) -> None:
-    """Draw the quality page of each plate, with its controls among those of the plates recorded so far."""
-    if not analyses:
-        return
-    charts = bench().laboratory.controls()
-    works = [PlatePageWork(analysis=analysis, charts=_charts_of(analysis, charts)) for analysis in analyses]
-    async for number, files in each(plate_files, works):
-        keep(analyses[number].run.run_id, files)
-
-
-@lab_task("absent plate pages")
-async def absent_plate_pages() -> None:
-    """Draw the pages of plates that have none: drawing was cut short, or a recomputation of many left it for later."""
+def runs_without_evidence(assay: Assay) -> list[RecordedRun]:
+    """List the runs of an assay whose evidence was not made yet, or was made of an analysis that no longer stands."""
     laboratory = bench().laboratory
     with laboratory.database.read() as reading:
-        absent = [
-            run.analysis_id
-            for run in current_runs(reading, assay=Assay.ELISA)
-            if not has_evidence(laboratory.folder, run.run_id, QUALITY_PAGE)
-        ]
+        runs = current_runs(reading, assay=assay)
+    return [run for run in runs if not is_shown(laboratory.folder, run.run_id, of=run.content_id)]
+
+
+@lab_task("plate pages")
+async def absent_plate_pages(*, unless_many: bool = False) -> None:
+    """Draw the quality page of each plate that has none, with its controls among those of the plates recorded so far.
+
+    Parameters
+    ----------
+    unless_many
+        Leave many to a later call, while somebody waits for something else.
+    """
+    laboratory = bench().laboratory
+    absent = runs_without_evidence(Assay.ELISA)
+    if unless_many and len(absent) > PAGES_AT_ONCE:
+        return
+    charts = laboratory.controls() if absent else ()
     for start in range(0, len(absent), PAGES_AT_ONCE):
         with laboratory.database.read() as reading:
-            analyses = [read_analysis(reading, analysis_id=one) for one in absent[start : start + PAGES_AT_ONCE]]
-        await plate_pages([analysis for analysis in analyses if isinstance(analysis, PlateAnalysis)])
-
-
-async def renewed_plate_pages(analyses: Sequence[PlateAnalysis]) -> None:
-    """Draw the pages of a few plates that came out differently; of many the old ones go, and the next sweep draws new ones."""
-    if len(analyses) <= PAGES_AT_ONCE:
-        await plate_pages(analyses)
-        return
-    for analysis in analyses:
-        remove_evidence(bench().laboratory.folder, analysis.run.run_id, QUALITY_PAGE)
+            found = [read_analysis(reading, analysis_id=run.analysis_id) for run in absent[start : start + PAGES_AT_ONCE]]
+        analyses = [analysis for analysis in found if isinstance(analysis, PlateAnalysis)]
+        works = [PlatePageWork(analysis=analysis, charts=_charts_of(analysis, charts)) for analysis in analyses]
+        async for number, files in each(plate_files, works):
+            _keep(analyses[number].run, files)
 
 
 def _charts_of(analysis: PlateAnalysis, charts: Sequence[ControlSeries]) -> tuple[ControlSeries, ...]:
@@ -103,12 +98,29 @@ async def acquisition_pages(analyses: Sequence[AcquisitionAnalysis]) -> None:
     gated = [analysis for analysis in analyses if analysis.panel]
     works = [AcquisitionPageWork(folder=bench().laboratory.folder, analysis=analysis) for analysis in gated]
     async for number, files in each(acquisition_files, works):
-        keep(gated[number].run.run_id, files)
+        _keep(gated[number].run, files)
+    for analysis in analyses:
+        if not analysis.panel:
+            _keep(analysis.run, {})
 
 
-def keep(run_id: str, files: Mapping[str, bytes] | BiomarkersError) -> None:
-    """Write a run's evidence; where it could not be made the sweep tells of it, and the results stand."""
+@lab_task("absent acquisition pages")
+async def absent_acquisition_pages() -> None:
+    """Draw the pages of acquisitions that have none because drawing was cut short."""
+    absent = runs_without_evidence(Assay.CYTOMETRY)
+    for start in range(0, len(absent), PAGES_AT_ONCE):
+        with bench().laboratory.database.read() as reading:
+            found = [read_analysis(reading, analysis_id=run.analysis_id) for run in absent[start : start + PAGES_AT_ONCE]]
+        await acquisition_pages([analysis for analysis in found if isinstance(analysis, AcquisitionAnalysis)])
+
+
+def keep(run_id: str, files: Mapping[str, bytes] | BiomarkersError, *, of: str) -> None:
+    """Write a run's evidence, made of an analysis's content; where that failed it is told once, and results stand."""
     if isinstance(files, BiomarkersError):
         bench().faults.append(f"The results of run '{run_id}' are on record; its quality page could not be drawn: {files}")
-    else:
-        write_evidence(bench().laboratory.folder, run_id, files)
+        files = {}
+    write_evidence(bench().laboratory.folder, run_id, files, of=of)
+
+
+def _keep(run: Run, files: Mapping[str, bytes] | BiomarkersError) -> None:
+    keep(run.run_id, files, of=run.analysis_id)

@@ -12,15 +12,13 @@ from dataclasses import dataclass
 
 from biomarkers.errors import BiomarkersError
 from biomarkers.ihc.analysis import SlideAnalysis, TileMeasurement
-from biomarkers.lab.evidence import has_evidence
 from biomarkers.lab.inbox import DroppedFile
-from biomarkers.reports.slide_files import QUALITY_PAGE
 from biomarkers.results import Assay
-from biomarkers.store.results import current_runs, read_analysis
+from biomarkers.store.results import read_analysis
 from biomarkers.study.tissue import SlideRole
 from flows import slide_signing, steps
 from flows.bench import attempt, bench
-from flows.evidence import keep
+from flows.evidence import keep, runs_without_evidence
 from flows.settings import lab_task
 from flows.slide_groups import SlideTask, recorded_files, slide_tasks
 from flows.slide_work import (
@@ -34,7 +32,6 @@ from flows.slide_work import (
     slide_evidence,
     tile_works,
 )
-from flows.stain_batch_pages import stain_batch_pages
 from flows.work import Analysed, Outcome, WorkFile
 
 TILES_A_WORK = 4
@@ -121,34 +118,26 @@ async def slide_pages(slides_scored: Sequence[ScoredSlide]) -> None:
         for analysis in scored.outcome.analyses:
             if isinstance(analysis, SlideAnalysis):
                 work = SlideFilesWork(plan=scored.plan, measurements=scored.measurements, analysis=analysis)
-                keep(analysis.run.run_id, await attempt(slide_evidence, work))
+                keep(analysis.run.run_id, await attempt(slide_evidence, work), of=analysis.run.analysis_id)
 
 
 @lab_task("absent slide pages")
 async def absent_slide_pages() -> None:
-    """Draw the evidence of slides that have none because drawing was cut short, and pages of stain batches that changed.
-
-    Such slides are measured again for it.
-    """
-    await stain_batch_pages()
-    laboratory = bench().laboratory
-    with laboratory.database.read() as reading:
-        runs = [
-            run
-            for run in current_runs(reading, assay=Assay.IHC)
-            if not has_evidence(laboratory.folder, run.run_id, QUALITY_PAGE)
-        ]
-    for run in runs:
-        with laboratory.database.read() as reading:
+    """Draw the evidence of slides that have none because drawing was cut short. Such slides are measured again for it."""
+    for run in runs_without_evidence(Assay.IHC):
+        with bench().laboratory.database.read() as reading:
             recorded = read_analysis(reading, analysis_id=run.analysis_id)
-        if not isinstance(recorded, SlideAnalysis) or recorded.role == SlideRole.HE:
+        if not isinstance(recorded, SlideAnalysis):
+            continue
+        if recorded.role == SlideRole.HE:
+            keep(recorded.run.run_id, {}, of=recorded.run.analysis_id)
             continue
         scored = await score(slide_work(recorded_files(run)))
         if scored.plan is None:
-            keep(run.run_id, _refusal(scored.outcome))
+            keep(recorded.run.run_id, _refusal(scored.outcome), of=recorded.run.analysis_id)
         else:
             work = SlideFilesWork(plan=scored.plan, measurements=scored.measurements, analysis=recorded)
-            keep(run.run_id, await attempt(slide_evidence, work))
+            keep(recorded.run.run_id, await attempt(slide_evidence, work), of=recorded.run.analysis_id)
 
 
 def _refusal(outcome: Outcome | BiomarkersError) -> BiomarkersError:

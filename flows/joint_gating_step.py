@@ -17,10 +17,9 @@ from biomarkers.cytometry.joint_analysis import STEP, JointAnalysis
 from biomarkers.cytometry.joint_gating import JointCut
 from biomarkers.cytometry.panel import Panel
 from biomarkers.errors import BiomarkersError
-from biomarkers.lab.evidence import has_evidence
+from biomarkers.lab.evidence import is_shown
 from biomarkers.provenance import Input, Provenance, Source, canonical_json, content_digest
 from biomarkers.readers.panels import read_panel
-from biomarkers.reports.quality import QUALITY_PAGE
 from biomarkers.results import Assay, DerivedAnalysis, Parent
 from biomarkers.store.database import Reading
 from biomarkers.store.decisions import Decision
@@ -110,7 +109,7 @@ async def _made(works: Sequence[JointWork], members: Mapping[str, _Member]) -> S
             before = members[own.run_id].standing
             made += [] if before is None else [before]
             continue
-        keep(outcome.analysis.run.run_id, outcome.files)
+        keep(outcome.analysis.run.run_id, outcome.files, of=outcome.analysis.run.analysis_id)
         made.append(outcome.analysis)
     return made
 
@@ -279,7 +278,7 @@ def _as_source(role: str, run: RecordedRun) -> Source:
 def _is_made_so(whole: WholeSet, standing: StandingDerivation, provenance: Provenance) -> bool:
     """Whether what stands was made from the same, and its page is there."""
     same = standing.provenance.identity == provenance.identity and not standing.is_empty
-    return same and has_evidence(whole.folder, standing.run_id, QUALITY_PAGE)
+    return same and is_shown(whole.folder, standing.run_id, of=standing.content_id)
 
 
 def _work(whole: WholeSet, one: _Member, plan: TubePlan, reference: PanelReference, provenance: Provenance) -> JointWork:

@@ -6,9 +6,8 @@ no arm is known here. It is telemetry; what must be proven stands in the audit t
 
 from __future__ import annotations
 
+import fcntl
 import json
-import logging
-import logging.handlers
 
 from biomarkers.lab.folders import LabFolder
 from biomarkers.provenance import utc_now
@@ -19,27 +18,38 @@ LOGS_KEPT = 5
 
 
 class Logbook:
-    """Writes events of one process to ``logs/biomarkers.jsonl``."""
+    """Writes events of one process to ``logs/biomarkers.jsonl``, which several processes write at once."""
 
     def __init__(self, folder: LabFolder) -> None:
         folder.logs.mkdir(exist_ok=True)
-        self._handler = logging.handlers.RotatingFileHandler(
-            folder.logs / "biomarkers.jsonl", maxBytes=LOG_BYTES, backupCount=LOGS_KEPT, encoding="utf-8", delay=True
-        )
+        self._path = folder.logs / "biomarkers.jsonl"
 
     def note(self, event: str, **fields: str | float | None) -> None:
-        """Write one event."""
+        """Write one event; a log that has grown large is put aside first, and the oldest of those goes."""
         line = json.dumps({"at": utc_now().isoformat(), "event": event, **fields}, ensure_ascii=False)
-        self._handler.emit(logging.LogRecord("biomarkers", logging.INFO, "", 0, line, None, None))
+        with self._path.with_name(".biomarkers.jsonl.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if self._path.exists() and self._path.stat().st_size > LOG_BYTES:
+                for number in range(LOGS_KEPT - 1, 0, -1):
+                    older = self._path.with_name(f"{self._path.name}.{number}")
+                    if older.exists():
+                        older.replace(self._path.with_name(f"{self._path.name}.{number + 1}"))
+                self._path.replace(self._path.with_name(f"{self._path.name}.1"))
+            with self._path.open("a", encoding="utf-8") as log:
+                log.write(line + "\n")
 
     def swept(self, report: SweepReport, *, seconds: float) -> None:
         """Write what became of each file of a sweep, and how long the sweep took."""
         for file in report.files:
             self.note("file", sha256=file.sha256, assay=file.assay, state=file.state)
-        for fault in report.faults:
-            self.note("fault", kind=fault.strip().rpartition("\n")[2].partition(":")[0])
+        self._faults(report)
         self.note("sweep", files=len(report.files), faults=len(report.faults), seconds=round(seconds, 3))
 
-    def close(self) -> None:
-        """Close the log."""
-        self._handler.close()
+    def followed(self, report: SweepReport, *, seconds: float) -> None:
+        """Write how long it took to do what follows from new results."""
+        self._faults(report)
+        self.note("second steps", faults=len(report.faults), seconds=round(seconds, 3))
+
+    def _faults(self, report: SweepReport) -> None:
+        for fault in report.faults:
+            self.note("fault", kind=fault.strip().rpartition("\n")[2].partition(":")[0])

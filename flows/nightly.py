@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -16,8 +16,7 @@ from pathlib import Path
 from biomarkers import safekeeping
 from biomarkers.checkup import backup_store, examine
 from biomarkers.errors import BiomarkersError
-from biomarkers.lab.inbox import DroppedFile
-from biomarkers.laboratory import LabStatus, door, open_lab
+from biomarkers.laboratory import LabStatus, open_lab
 from biomarkers.laboratory.staleness import stale_runs
 from biomarkers.provenance import software_version, utc_now
 from biomarkers.reports.night_page import (
@@ -59,9 +58,9 @@ class _Diary:
 
 
 @lab_flow("night")
-async def _night(files: Sequence[DroppedFile]) -> Night:
+async def _night() -> Night:
     diary = _Diary(began_at=utc_now())
-    await diary.step("sweep", lambda: _sweep(files))
+    await diary.step("sweep", _sweep)
     await diary.step("stale results", _renew)
     await diary.step("dates and receipts", _hold_lists_together)
     await diary.step("backup", _back_up)
@@ -71,8 +70,8 @@ async def _night(files: Sequence[DroppedFile]) -> Night:
     return night
 
 
-async def _sweep(files: Sequence[DroppedFile]) -> NightStep:
-    await sweep_stages(files)
+async def _sweep() -> NightStep:
+    await sweep_stages()
     at = bench()
     counts = Counter(outcome.state for outcome in at.outcomes)
     what = ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "nothing lay in the inboxes"
@@ -213,7 +212,8 @@ def _completeness(status: LabStatus) -> tuple[Completeness, ...]:
 def run_night(at: Bench) -> Night:
     """Do a night's work at a bench, with the Prefect server the environment names, and tell who is to be told."""
     laboratory = at.laboratory
-    night = asyncio.run(_night(door.renamed(laboratory, settled_files(laboratory))))
+    at.files = settled_files(laboratory)
+    night = asyncio.run(_night())
     settings = laboratory.settings.nightly
     text = tell_shortly([night])
     for failure in notify(settings, subject=f"{night.study_id}: night {night.verdict}", text=text):

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from biomarkers.cytometry.analysis import AcquisitionAnalysis
-from biomarkers.elisa.analysis import PlateAnalysis
 from biomarkers.errors import BiomarkersError
 from biomarkers.provenance import Source, utc_now
 from biomarkers.results import Assay
@@ -20,7 +19,7 @@ from biomarkers.store.results import current_contents, current_runs
 from flows.acquisition_work import TubeFiles, analyse_fcs_file
 from flows.bench import Bench, bench, each
 from flows.elisa import plate_setting, plate_work
-from flows.evidence import acquisition_pages, renewed_plate_pages
+from flows.evidence import absent_plate_pages, acquisition_pages
 from flows.gate_signing import acquisition_work
 from flows.ihc import SLIDES_AT_ONCE, ScoredSlide, scored_in, slide_pages, slide_work
 from flows.plate_work import PlateBatch, Unchanged, analyse_plate_file, analyse_plate_files
@@ -86,7 +85,6 @@ async def recomputed(assay: Assay, files: Sequence[tuple[Source, ...]], reason: 
     changed = [analysis for analysis, one in zip(analyses, recorded, strict=True) if one.changed]
     proposed = sum(one.proposed for one in recorded)
     unchanged += len(analyses) - len(changed) - proposed
-    await renewed_plate_pages([analysis for analysis in changed if isinstance(analysis, PlateAnalysis)])
     await acquisition_pages([analysis for analysis in changed if isinstance(analysis, AcquisitionAnalysis)])
     await slide_pages(
         [scored for scored in slides if isinstance(scored.outcome, Analysed) and _is_among(scored.outcome, changed)]
@@ -164,6 +162,7 @@ async def _through_stages(reason: str, tally: RecomputeTally, only: frozenset[st
                 await at_once.acquire()
                 group.create_task(_tallied(assay, chunk, reason, tally, at_once))
     tally.derived(await second_steps(reason))
+    await absent_plate_pages(unless_many=True)
 
 
 async def _tallied(

@@ -5,6 +5,7 @@ Knows when a page no longer shows what stands. Must not draw.
 
 from __future__ import annotations
 
+from biomarkers.lab.evidence import is_shown
 from biomarkers.laboratory.stain_batches import stain_batches
 from biomarkers.reports.slide_files import QUALITY_PAGE
 from biomarkers.reports.stain_batch_page import stain_batch_page
@@ -30,10 +31,8 @@ async def stain_batch_pages() -> None:
         if run_id in outdated:
             title = f"Stain batch {batch.batch} of {batch.stain}"
             page = stain_batch_page([batch], title=title, analysis_id=standing[run_id].analysis_id)
-            keep(run_id, {QUALITY_PAGE: page.encode()})
+            keep(run_id, {QUALITY_PAGE: page.encode()}, of=standing[run_id].content_id)
 
 
 def _is_shown(one: StandingDerivation) -> bool:
-    """Whether the page that lies there was drawn of this analysis."""
-    page = bench().laboratory.folder.evidence / one.run_id / QUALITY_PAGE
-    return page.is_file() and f'"{one.analysis_id}"' in page.read_text(encoding="utf-8")
+    return is_shown(bench().laboratory.folder, one.run_id, of=one.content_id)

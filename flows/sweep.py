@@ -6,13 +6,15 @@ A table of contents: each file's life is composed in the module of its kind.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 
 import httpx
 
 from biomarkers.errors import TemporarilyUnavailableError
-from biomarkers.lab.folders import STUDY_INBOX
+from biomarkers.lab.folders import INBOXES, STUDY_INBOX
 from biomarkers.lab.inbox import DroppedFile, by_stem, stem
 from biomarkers.laboratory import door
 from biomarkers.results import Assay
@@ -20,16 +22,40 @@ from flows import steps
 from flows.bench import Bench, SweepReport, bench
 from flows.cytometry import acquisitions
 from flows.elisa import plates
-from flows.evidence import absent_plate_pages
+from flows.evidence import absent_acquisition_pages, absent_plate_pages
 from flows.ihc import absent_slide_pages, slides
 from flows.second_steps import second_steps
 from flows.settings import lab_flow, lab_task
+from flows.stain_batch_pages import stain_batch_pages
 from flows.study import study_files
 
 CHUNK_GROUPS = 32
 """Files of one task: enough to keep the processes busy, few enough that a lease is not held for long before work begins."""
 
-STAGES = {Assay.ELISA.value: plates, Assay.CYTOMETRY.value: acquisitions, Assay.IHC.value: slides}
+STAGES: Mapping[str, Callable[[Sequence[Sequence[DroppedFile]]], Awaitable[None]]] = {
+    Assay.ELISA.value: plates,
+    Assay.CYTOMETRY.value: acquisitions,
+    Assay.IHC.value: slides,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What a sweep is for: a command does all there is; services share it, so that none waits for another's work.
+
+    Attributes
+    ----------
+    inboxes
+        Whose files are taken.
+    second_steps
+        Whether what follows from the whole set of results is done at the end.
+    """
+
+    inboxes: frozenset[str] = frozenset(INBOXES)
+    second_steps: bool = True
+
+
+WHOLE = Scope()
 
 
 @lab_task("mend")
@@ -40,44 +66,82 @@ async def mended() -> None:
 
 
 @lab_flow("sweep")
-async def _sweep(files: Sequence[DroppedFile]) -> None:
-    await sweep_stages(files)
+async def _sweep(scope: Scope) -> None:
+    await sweep_stages(scope)
 
 
-async def sweep_stages(files: Sequence[DroppedFile]) -> None:
-    """Take files through the stages of a sweep, within the flow run that calls."""
+async def sweep_stages(scope: Scope = WHOLE) -> None:
+    """Take the bench's files through the stages of a sweep, within the flow run that calls."""
     await mended()
-    lists = [file for file in files if file.kind == STUDY_INBOX]
+    files = [file for file in bench().files if file.kind in scope.inboxes]
+    lists = door.renamed(bench().laboratory, (file for file in files if file.kind == STUDY_INBOX))
     if lists and await study_files(lists):
-        files = [*files, *_together(steps.retry("UnknownAccessionError", "A new list of the study was recorded."), files)]
+        back = steps.retry("UnknownAccessionError", "A new list of the study was recorded.")
+        files += (file for file in _together(back, files) if file.kind in scope.inboxes)
     for kind, stage in STAGES.items():
         groups = by_stem(file for file in files if file.kind == kind)
         for chunk in _chunks(groups.values()):
-            await stage(chunk)
+            await stage([door.renamed(bench().laboratory, group) for group in chunk])
+    if Assay.CYTOMETRY.value in scope.inboxes:
+        await absent_acquisition_pages()
+    if Assay.IHC.value in scope.inboxes:
+        await absent_slide_pages()
+    if scope.second_steps:
+        await follow_up_stages()
+
+
+async def follow_up_stages() -> None:
+    """Do what only the whole set of results shows, and draw what shows it, within the flow run that calls."""
     await second_steps("")
     await absent_plate_pages()
-    await absent_slide_pages()
+    await stain_batch_pages()
 
 
-def run_sweep(at: Bench, files: Iterable[DroppedFile]) -> SweepReport:
+@lab_flow("second steps")
+async def _follow_up() -> None:
+    await follow_up_stages()
+
+
+def run_sweep(at: Bench, files: Iterable[DroppedFile], scope: Scope = WHOLE) -> SweepReport:
     """Run one sweep over settled files at a bench, with the Prefect server the environment names.
+
+    The files are handed over at the bench, never as parameters, which Prefect would keep.
 
     Raises
     ------
     BiomarkersError
         What is transient and did not pass, or forbids any work. Files not yet taken wait in their inboxes.
     """
-    chosen = door.renamed(at.laboratory, files)
-    at.known = len(chosen)
+    at.files = tuple(files)
+    at.known = len(at.files)
+    with _telling_of_a_lost_server(at):
+        asyncio.run(_sweep(scope))
+    return SweepReport(files=tuple(at.outcomes), faults=tuple(at.faults))
+
+
+def run_follow_up(at: Bench) -> SweepReport:
+    """Run what follows from new results at a bench, as :func:`run_sweep` does what leads to them.
+
+    Raises
+    ------
+    BiomarkersError
+        What is transient and did not pass.
+    """
+    with _telling_of_a_lost_server(at):
+        asyncio.run(_follow_up())
+    return SweepReport(files=(), faults=tuple(at.faults))
+
+
+@contextmanager
+def _telling_of_a_lost_server(at: Bench) -> Iterator[None]:
     try:
-        asyncio.run(_sweep(chosen))
+        yield
     except httpx.TransportError as error:
         raise TemporarilyUnavailableError(
             what="The Prefect server went away during the sweep.",
             where=f"{len(at.outcomes)} of {at.known} files were finished before; they are on record.",
             remedy="Run 'biomarkers ingest' again; the other files wait in their inboxes.",
         ) from error
-    return SweepReport(files=tuple(at.outcomes), faults=tuple(at.faults))
 
 
 def _together(back: Iterable[DroppedFile], taken: Iterable[DroppedFile]) -> Iterator[DroppedFile]:

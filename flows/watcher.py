@@ -2,29 +2,31 @@
 
 Knows when to look and what to try again. The scan is the truth; events of the file system only wake it, and where there are
 none, as on network shares, the scan's own rhythm finds every file. Each sweep is one flow run in this process, whose computing
-processes stay warm.
+processes stay warm. What follows from the whole set of results is another service's work: see :mod:`flows.follower`.
 """
 
 from __future__ import annotations
 
-import signal
+import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TypeAlias
 
-from biomarkers.errors import BiomarkersError, TemporarilyUnavailableError
-from biomarkers.lab.folders import INBOXES, STUDY_INBOX, LabFolder
+from biomarkers.lab.folders import INBOXES
 from biomarkers.lab.inbox import DroppedFile, Settling, by_stem
 from biomarkers.laboratory import Laboratory, open_lab
 from biomarkers.readers.completeness import is_whole
+from biomarkers.results import Assay
+from biomarkers.store.study_lists import last_list
 from flows.bench import at_bench
 from flows.executors import end, executor_of
 from flows.logbook import Logbook
 from flows.server import prefect_server
+from flows.service import declared, run_service, silent, woken
 
 Place: TypeAlias = tuple[str, str, str]
 
@@ -39,6 +41,12 @@ STALLED_SECONDS = 60.0
 
 TRY_AGAIN_SECONDS = 300.0
 """How long a file that waits for something is left alone while nothing near it changes."""
+
+SLIDES_IN_A_SWEEP = 2
+"""Slides one sweep takes; the next sweep takes what came meanwhile first."""
+
+NICENESS = 5
+"""How far what takes minutes anyway steps back behind plates, which people wait for."""
 
 
 class Arrivals:
@@ -85,10 +93,20 @@ class Attempts:
 
     def __init__(self, again_seconds: float = TRY_AGAIN_SECONDS) -> None:
         self._again_seconds = again_seconds
+        self._lists = 0
         self._left: dict[tuple[str, str], tuple[frozenset[tuple[Place, tuple[int, int, int]]], float]] = {}
 
-    def worth_taking(self, files: Iterable[DroppedFile], *, monotonic: float) -> tuple[DroppedFile, ...]:
-        """Return the files whose group is new, has changed, or was left long enough ago."""
+    def worth_taking(self, files: Iterable[DroppedFile], *, monotonic: float, lists: int) -> tuple[DroppedFile, ...]:
+        """Return the files whose group is new, has changed, or was left long enough ago; all after a new list of the study.
+
+        Parameters
+        ----------
+        lists
+            Number of the study's last list: whichever service took it, it changes what everything here waits for.
+        """
+        if lists > self._lists:
+            self._left.clear()
+            self._lists = lists
         taken: list[DroppedFile] = []
         for key, group in by_stem(files).items():
             known, since = self._left.get(key, (frozenset(), 0.0))
@@ -97,10 +115,8 @@ class Attempts:
         return tuple(taken)
 
     def swept(self, taken: Sequence[DroppedFile], still_there: Iterable[DroppedFile], *, monotonic: float) -> None:
-        """Note what a sweep left; a list of the study that was taken changes what everything else waits for."""
+        """Note what a sweep left."""
         remaining = {file.place for file in still_there}
-        if any(file.kind == STUDY_INBOX and file.place not in remaining for file in taken):
-            self._left.clear()
         for key, group in by_stem(taken).items():
             if any(file.place in remaining for file in group):
                 self._left[key] = _signature(group), monotonic
@@ -112,8 +128,8 @@ def _signature(group: Iterable[DroppedFile]) -> frozenset[tuple[Place, tuple[int
     return frozenset((file.place, file.state) for file in group)
 
 
-def watch(root: Path, stop: threading.Event) -> None:
-    """Sweep what comes to rest until told to stop. Changed settings and declarations are read when they change.
+def watch(root: Path, stop: threading.Event, inboxes: Collection[str] = INBOXES) -> None:
+    """Sweep what comes to rest in some inboxes until told to stop. Settings and declarations are read when they change.
 
     Raises
     ------
@@ -122,83 +138,66 @@ def watch(root: Path, stop: threading.Event) -> None:
     """
     with open_lab(root) as laboratory:
         folder, settings = laboratory.folder, laboratory.settings
-        with prefect_server(folder, shared=settings.orchestration.api_url), woken(folder) as wake:
-            _sweep_until_told(laboratory, wake, stop)
+        with prefect_server(folder, shared=settings.orchestration.api_url), woken(folder, inboxes) as wake:
+            _sweep_until_told(laboratory, wake, stop, inboxes)
 
 
-def _sweep_until_told(laboratory: Laboratory, wake: threading.Event, stop: threading.Event) -> None:
-    from flows.sweep import run_sweep  # noqa: PLC0415  - Prefect reads the environment when it is imported
+def _sweep_until_told(laboratory: Laboratory, wake: threading.Event, stop: threading.Event, inboxes: Collection[str]) -> None:
+    from flows.sweep import Scope, run_sweep  # noqa: PLC0415  - Prefect reads the environment when it is imported
 
     folder, compute = laboratory.folder, laboratory.settings.compute
     arrivals, attempts, logbook = Arrivals(laboratory.settings.settling_seconds), Attempts(), Logbook(folder)
-    declared = _declared(folder)
+    began_with = declared(folder)
+    scope = Scope(inboxes=frozenset(inboxes), second_steps=False)
     pool = executor_of(compute)
-    logbook.note("watching", inboxes=len(INBOXES))
+    logbook.note("watching", inboxes=", ".join(inboxes))
     try:
-        # Changed declarations end the service; the supervisor starts it again with what is declared now.
-        while not stop.is_set() and _declared(folder) == declared:
-            files = laboratory.dropped_files()
+        while not stop.is_set() and declared(folder) == began_with:
+            files = laboratory.dropped_files(inboxes)
             resting, remaining = arrivals.arrived(files, monotonic=time.monotonic(), wall_clock=time.time())
-            taken = attempts.worth_taking(resting, monotonic=time.monotonic())
+            worth = attempts.worth_taking(resting, monotonic=time.monotonic(), lists=_lists(laboratory, resting))
+            taken = at_once(worth)
             if not taken:
                 wake.wait(min(SCAN_SECONDS, max(remaining, 0.01)))
                 wake.clear()
                 continue
             began = time.monotonic()
-            with at_bench(laboratory, _silent, executor=pool) as bench:
-                report = run_sweep(bench, taken)
+            with at_bench(laboratory, silent, executor=pool) as bench:
+                report = run_sweep(bench, taken, scope)
             if bench.executor is not pool:
                 pool = executor_of(compute)  # a file had ended one of its processes, and the pool with it
             logbook.swept(report, seconds=time.monotonic() - began)
-            attempts.swept(taken, laboratory.dropped_files(), monotonic=time.monotonic())
+            attempts.swept(taken, laboratory.dropped_files(inboxes), monotonic=time.monotonic())
     finally:
         end(pool)
-        logbook.close()
 
 
-def _silent(_done: int, _known: int, _text: str) -> None:
-    """Nobody watches a service's progress bar."""
+def at_once(files: Sequence[DroppedFile]) -> tuple[DroppedFile, ...]:
+    """Choose what one sweep takes: all files but slides, or a few slides where there is nothing else.
+
+    A slide takes long; what is quick and arrives meanwhile is not to wait for a whole batch of them.
+    """
+    quick = tuple(file for file in files if file.kind != Assay.IHC.value)
+    if quick:
+        return quick
+    groups = by_stem(files).values()
+    return tuple(file for group in islice(groups, SLIDES_IN_A_SWEEP) for file in group)
 
 
-def _declared(folder: LabFolder) -> tuple[int, ...]:
-    return tuple(path.stat().st_mtime_ns for path in (folder.settings_file, folder.study_file))
-
-
-@contextmanager
-def woken(folder: LabFolder) -> Iterator[threading.Event]:
-    """Have an event that is set soon after something changed in an inbox, where the file system tells of changes."""
-    from watchfiles import watch as changes  # noqa: PLC0415  - only the service needs it
-
-    wake, stop = threading.Event(), threading.Event()
-    inboxes = [folder.inbox(kind) for kind in INBOXES]
-
-    def listen() -> None:
-        for _ in changes(*inboxes, stop_event=stop, step=20, debounce=100, rust_timeout=1000, watch_filter=None):
-            wake.set()
-
-    listener = threading.Thread(target=listen, daemon=True)
-    listener.start()
-    try:
-        yield wake
-    finally:
-        stop.set()
-        wake.set()
-        listener.join(timeout=5)
+def _lists(laboratory: Laboratory, resting: Sequence[DroppedFile]) -> int:
+    """Tell whether the study's lists are others than before; asked only where something may wait for one."""
+    if not resting:
+        return 0
+    with laboratory.database.read() as reading:
+        return last_list(reading)
 
 
 def main() -> None:
-    """Run the service for the laboratory named on the command line."""
-    stop = threading.Event()
-    for sign in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(sign, lambda *_: stop.set())
-    try:
-        watch(Path(sys.argv[1]), stop)
-    except TemporarilyUnavailableError as error:
-        sys.stderr.write(f"{error}\n")
-        sys.exit(75)  # EX_TEMPFAIL
-    except BiomarkersError as error:
-        sys.stderr.write(f"{error}\n")
-        sys.exit(1)
+    """Run the service for the laboratory named on the command line, and for the inboxes named after it."""
+    root, inboxes = Path(sys.argv[1]), sys.argv[2:] or INBOXES
+    if Assay.ELISA.value not in inboxes:
+        os.nice(NICENESS)
+    run_service(lambda stop: watch(root, stop, inboxes))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -57,13 +57,13 @@ class DroppedFile:
         return self.size, self.mtime_ns, self.inode
 
 
-def scan(folder: LabFolder, settings: LabSettings) -> tuple[DroppedFile, ...]:
-    """List every file in the inboxes, sorted by kind, instrument and name.
+def scan(folder: LabFolder, settings: LabSettings, inboxes: Collection[str] = INBOXES) -> tuple[DroppedFile, ...]:
+    """List every file in the inboxes, or in some of them, sorted by kind, instrument and name.
 
     Symbolic links, hidden files and files that programs write for the moment are left alone.
     """
     found: list[DroppedFile] = []
-    for kind in INBOXES:
+    for kind in inboxes:
         found += _files(folder.inbox(kind), kind, "")
         for instrument in settings.instruments:
             if instrument.kind == kind:

@@ -5,7 +5,7 @@ Knows which pieces answer which question. Must not compute, parse a file itself,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from getpass import getuser
@@ -15,7 +15,7 @@ from typing import Self
 
 from biomarkers.elisa.control_charts import ControlSeries
 from biomarkers.errors import StoreError
-from biomarkers.lab.folders import LabFolder, LabSettings
+from biomarkers.lab.folders import INBOXES, LabFolder, LabSettings
 from biomarkers.lab.inbox import DroppedFile, scan
 from biomarkers.laboratory.controls import control_series
 from biomarkers.laboratory.plates import plate_named, runs_named
@@ -61,9 +61,9 @@ class Laboratory(TimepointTables):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def dropped_files(self) -> tuple[DroppedFile, ...]:
+    def dropped_files(self, inboxes: Collection[str] = INBOXES) -> tuple[DroppedFile, ...]:
         """List what lies in the inboxes now, but for what is done with and lies on a share that may only be read."""
-        found = scan(self.folder, self.settings)
+        found = scan(self.folder, self.settings, inboxes)
         if not found:
             return found
         with self.database.read() as reading:

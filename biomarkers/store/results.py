@@ -74,6 +74,11 @@ class RecordedRun:
     inputs: tuple[Input, ...]
     software: str
 
+    @property
+    def content_id(self) -> str:
+        """What was found, whenever it was recorded: an analysis that comes back after another has its content once more."""
+        return self.analysis_id.partition(".")[0]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredResult:

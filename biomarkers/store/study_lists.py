@@ -12,7 +12,7 @@ from enum import Enum, StrEnum
 from types import MappingProxyType
 from typing import TypeAlias
 
-from sqlalchemy import Row, Table, insert, select
+from sqlalchemy import Row, Table, func, insert, select
 
 from biomarkers.elisa.lots import KitLot
 from biomarkers.errors import StoreError
@@ -221,6 +221,11 @@ def current_roster(reading: Reading) -> Roster:
             }
         ),
     )
+
+
+def last_list(reading: Reading) -> int:
+    """Return the number of the list recorded last, of any kind; 0 while there is none. It tells whether a new one came."""
+    return int(reading.connection.execute(select(func.coalesce(func.max(study_list.c.id), 0))).scalar_one())
 
 
 def current_digest(reading: Reading, *, kind: ListKind) -> str | None:

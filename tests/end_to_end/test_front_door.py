@@ -71,7 +71,6 @@ def sweep(root: Path) -> list[str]:
         report = run_sweep(bench, laboratory.dropped_files())
         log = Logbook(laboratory.folder)
         log.swept(report, seconds=1.0)
-        log.close()
     assert report.faults == ()
     return [*told, *(f"{one.state} {one.name} {one.reason}" for one in report.files)]
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from biomarkers.lab.inbox import DroppedFile
-from flows.watcher import STALLED_SECONDS, Arrivals, Attempts
+from flows.watcher import STALLED_SECONDS, Arrivals, Attempts, at_once
 
 
 def dropped(name: str, *, size: int = 10, mtime_ns: int = 0, kind: str = "elisa") -> DroppedFile:
@@ -67,31 +67,40 @@ def test_no_file_arrives_in_a_state_that_only_one_scan_has_seen(changes: list[tu
 def test_what_a_sweep_left_is_not_swept_again_until_something_near_it_changes() -> None:
     attempts = Attempts(again_seconds=300.0)
     export = dropped("P1.txt")
-    assert attempts.worth_taking([export], monotonic=0.0) == (export,)
+    assert attempts.worth_taking([export], monotonic=0.0, lists=1) == (export,)
     attempts.swept([export], [export], monotonic=0.0)
-    assert attempts.worth_taking([export], monotonic=10.0) == ()
+    assert attempts.worth_taking([export], monotonic=10.0, lists=1) == ()
     plate_map = dropped("P1.map.csv")
-    assert set(attempts.worth_taking([export, plate_map], monotonic=11.0)) == {export, plate_map}
+    assert set(attempts.worth_taking([export, plate_map], monotonic=11.0, lists=1)) == {export, plate_map}
 
 
 def test_what_a_sweep_left_is_tried_again_after_a_while() -> None:
     attempts = Attempts(again_seconds=300.0)
     export = dropped("P1.txt")
+    assert attempts.worth_taking([export], monotonic=0.0, lists=1) == (export,)
     attempts.swept([export], [export], monotonic=0.0)
-    assert attempts.worth_taking([export], monotonic=299.0) == ()
-    assert attempts.worth_taking([export], monotonic=300.0) == (export,)
+    assert attempts.worth_taking([export], monotonic=299.0, lists=1) == ()
+    assert attempts.worth_taking([export], monotonic=300.0, lists=1) == (export,)
 
 
 def test_a_new_list_of_the_study_makes_everything_that_waits_worth_trying() -> None:
     attempts = Attempts(again_seconds=300.0)
-    export, roster = dropped("P1.txt"), dropped("roster.csv", kind="study")
+    export = dropped("P1.txt")
+    assert attempts.worth_taking([export], monotonic=0.0, lists=1) == (export,)
     attempts.swept([export], [export], monotonic=0.0)
-    attempts.swept([roster], [export], monotonic=1.0)
-    assert attempts.worth_taking([export], monotonic=2.0) == (export,)
+    assert attempts.worth_taking([export], monotonic=1.0, lists=1) == ()
+    assert attempts.worth_taking([export], monotonic=2.0, lists=2) == (export,)
+
+
+def test_a_sweep_takes_everything_quick_before_slides_and_few_slides_at_a_time() -> None:
+    slides = [dropped(f"S{number}.{ending}", kind="ihc") for number in range(5) for ending in ("svs", "toml")]
+    tube = dropped("T1.fcs", kind="cytometry")
+    assert at_once([tube, *slides]) == (tube,)
+    assert at_once(slides) == tuple(slides[:4]), "two slides, each with its sidecar"
 
 
 def test_the_same_name_dropped_again_after_it_was_taken_is_new() -> None:
     attempts = Attempts(again_seconds=300.0)
     export = dropped("P1.txt")
     attempts.swept([export], [], monotonic=0.0)
-    assert attempts.worth_taking([export], monotonic=1.0) == (export,)
+    assert attempts.worth_taking([export], monotonic=1.0, lists=1) == (export,)

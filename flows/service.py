@@ -1,0 +1,62 @@
+"""How a service that runs for as long as a laboratory is up begins, is told to stop, and ends.
+
+Knows signals, the status by which a supervisor learns what a restart may mend, and what wakes a service. Must not know what it
+does.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+
+from biomarkers.errors import BiomarkersError, TemporarilyUnavailableError
+from biomarkers.lab.folders import INBOXES, LabFolder
+
+
+def run_service(work: Callable[[threading.Event], None]) -> None:
+    """Work until a signal says to stop; end with what went wrong as one line and a status of its own."""
+    stop = threading.Event()
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(sign, lambda *_: stop.set())
+    try:
+        work(stop)
+    except TemporarilyUnavailableError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(75)  # EX_TEMPFAIL
+    except BiomarkersError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(1)
+
+
+def declared(folder: LabFolder) -> tuple[int, ...]:
+    """Tell by a glance whether settings or study were declared anew; a service then ends, and is started with what holds."""
+    return tuple(path.stat().st_mtime_ns for path in (folder.settings_file, folder.study_file))
+
+
+def silent(_done: int, _known: int, _text: str) -> None:
+    """Nobody watches a service's progress bar."""
+
+
+@contextmanager
+def woken(folder: LabFolder, inboxes: Collection[str] = INBOXES) -> Iterator[threading.Event]:
+    """Have an event that is set soon after something changed in an inbox, where the file system tells of changes."""
+    from watchfiles import watch as changes  # noqa: PLC0415  - only a service needs it
+
+    wake, stop = threading.Event(), threading.Event()
+    places = [folder.inbox(kind) for kind in inboxes]
+
+    def listen() -> None:
+        for _ in changes(*places, stop_event=stop, step=20, debounce=100, rust_timeout=1000, watch_filter=None):
+            wake.set()
+
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    try:
+        yield wake
+    finally:
+        stop.set()
+        wake.set()
+        listener.join(timeout=5)
