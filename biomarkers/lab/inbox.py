@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from operator import attrgetter
+from operator import itemgetter
 from pathlib import Path
+from typing import NamedTuple
 
 from biomarkers.lab.folders import INBOXES, LabFolder, LabSettings
 
@@ -19,9 +19,8 @@ TEMPORARY_ENDINGS = (".tmp", ".part", ".partial", ".crdownload", ".filepart")
 TEMPORARY_BEGINNINGS = (".", "~$")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DroppedFile:
-    """A file in an inbox as seen at one moment.
+class DroppedFile(NamedTuple):
+    """A file in an inbox as seen at one moment; a tuple, because ten thousand are made anew at every look.
 
     Attributes
     ----------
@@ -57,6 +56,9 @@ class DroppedFile:
         return self.size, self.mtime_ns, self.inode
 
 
+_IN_ORDER = itemgetter(*(DroppedFile._fields.index(name) for name in ("kind", "instrument", "name")))
+
+
 def scan(folder: LabFolder, settings: LabSettings, inboxes: Collection[str] = INBOXES) -> tuple[DroppedFile, ...]:
     """List every file in the inboxes, or in some of them, sorted by kind, instrument and name.
 
@@ -68,7 +70,7 @@ def scan(folder: LabFolder, settings: LabSettings, inboxes: Collection[str] = IN
         for instrument in settings.instruments:
             if instrument.kind == kind:
                 found += _files(folder.inbox(kind) / instrument.folder, kind, instrument.folder)
-    return tuple(sorted(found, key=attrgetter("kind", "instrument", "name")))
+    return tuple(sorted(found, key=_IN_ORDER))
 
 
 def _files(place: Path, kind: str, instrument: str) -> Iterator[DroppedFile]:
@@ -78,22 +80,15 @@ def _files(place: Path, kind: str, instrument: str) -> Iterator[DroppedFile]:
         return
     with entries:
         for entry in entries:
-            if entry.name.startswith(TEMPORARY_BEGINNINGS) or entry.name.lower().endswith(TEMPORARY_ENDINGS):
+            name = entry.name
+            if name.startswith(TEMPORARY_BEGINNINGS) or name.lower().endswith(TEMPORARY_ENDINGS):
                 continue
             try:
                 status = entry.stat(follow_symlinks=False)
             except FileNotFoundError:
                 continue  # taken away between listing and looking
             if stat.S_ISREG(status.st_mode):
-                yield DroppedFile(
-                    folder=place,
-                    name=entry.name,
-                    kind=kind,
-                    instrument=instrument,
-                    size=status.st_size,
-                    mtime_ns=status.st_mtime_ns,
-                    inode=status.st_ino,
-                )
+                yield DroppedFile(place, name, kind, instrument, status.st_size, status.st_mtime_ns, status.st_ino)
 
 
 class Settling:
@@ -154,9 +149,9 @@ COMPOUND_ENDINGS = (
 
 def stem(name: str) -> str:
     """Return a file's name without its ending: ``P1.map.csv`` and ``P1.txt`` share ``P1``."""
-    for ending in COMPOUND_ENDINGS:
-        if name.lower().endswith(ending):
-            return name[: -len(ending)]
+    small = name.lower()
+    if small.endswith(COMPOUND_ENDINGS):
+        return next(name[: -len(ending)] for ending in COMPOUND_ENDINGS if small.endswith(ending))
     return name.rpartition(".")[0] or name
 
 

@@ -7,7 +7,6 @@ given another before any record, log or notification names it, and a refused fil
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict
 
@@ -50,7 +49,7 @@ def _renamed(laboratory: Laboratory, file: DroppedFile) -> DroppedFile:
             file.path.rename(path)
     except OSError:
         return file  # gone, or not ours to rename: it is refused under its name
-    return replace(file, name=path.name)
+    return file._replace(name=path.name)
 
 
 def examine(laboratory: Laboratory, file: DroppedFile) -> Reason:
