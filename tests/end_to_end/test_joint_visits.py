@@ -5,19 +5,18 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from drawn_visits import BLOOD, DRIFT, share_percent, varied
 
 from biomarkers.laboratory import open_lab
 from biomarkers.readers.study_files import packaged_study
 from biomarkers.simulation.cells import COLOURS, DETECTORS, cytometer_day, draw_tube
 from biomarkers.simulation.courses import BloodCells
 from biomarkers.simulation.fcs_bytes import fcs_bytes, spillover_keyword
-from biomarkers.simulation.phenotypes import kinds_of
 
 if TYPE_CHECKING:
     from tests.end_to_end.conftest import Lab
@@ -27,48 +26,6 @@ pytestmark = pytest.mark.slow
 SUBJECTS, EVENTS = 10, 8000
 VISITS = {"BASELINE": date(2025, 3, 3), "C2D1": date(2025, 3, 31), "C6D1": date(2025, 6, 23), "PROGRESSION": date(2025, 9, 1)}
 DRIFTED = "C6D1"
-DRIFT = {"PD-1": 0.6, "FoxP3": 0.6, "CD25": 0.7, "CCR7": 0.6}
-"""Antibodies of one visit shine at six tenths of the usual: it moves positives, and is no biology."""
-
-BLOOD = BloodCells(
-    lymphocytes_of_live=0.75,
-    t_of_lymphocytes=0.72,
-    b_of_lymphocytes=0.10,
-    nk_of_lymphocytes=0.15,
-    cd4_of_t=0.60,
-    cd8_of_t=0.32,
-    treg_of_cd4=0.06,
-    naive_of_cd4=0.42,
-    naive_of_cd8=0.36,
-    pd1_of_cd4_memory=0.28,
-    pd1_of_cd8_memory=0.34,
-    dead_of_cells=0.07,
-)
-
-
-def varied(blood: BloodCells, seed: int) -> BloodCells:
-    """The same person at another visit: proportions change, as under treatment."""
-    rng = np.random.default_rng(seed)
-
-    def moved(share: float) -> float:
-        logit = np.log(share / (1 - share)) + 0.25 * rng.standard_normal()
-        return float(1 / (1 + np.exp(-logit)))
-
-    return replace(
-        blood,
-        treg_of_cd4=moved(blood.treg_of_cd4),
-        naive_of_cd4=moved(blood.naive_of_cd4),
-        naive_of_cd8=moved(blood.naive_of_cd8),
-        pd1_of_cd4_memory=moved(blood.pd1_of_cd4_memory),
-        pd1_of_cd8_memory=moved(blood.pd1_of_cd8_memory),
-    )
-
-
-def share_percent(blood: BloodCells, population: str, denominator: str) -> float:
-    """Frequency the cells were drawn with."""
-    kinds = kinds_of(blood)
-    top, bottom = (sum(kind.share for kind in kinds if name in kind.populations) for name in (population, denominator))
-    return 100.0 * top / bottom
 
 
 def accession(subject: int, visit: str) -> str:

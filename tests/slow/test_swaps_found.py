@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from measured_rows import measured_row
 
 from biomarkers.readers.study_files import packaged_study
 from biomarkers.simulation.courses import blood_cells, concentration
@@ -26,35 +27,15 @@ def row(
 ) -> TimepointRow:
     low, high = limits
     comparator = "<" if value < low else ">" if value > high else ""
-    return TimepointRow(
-        study_id="study",
-        subject_id=subject_id,
+    return measured_row(
+        subject_id,
         visit=visit,
-        visit_number=number,
-        study_day=None,
-        days_from_target=None,
-        in_window=None,
+        number=number,
         assay=assay,
         measurand=measurand,
-        status="measured",
         value=min(max(value, low), high),
         comparator=comparator,
-        unit="",
-        lower=None,
-        upper=None,
-        denominator=None,
-        baseline=None,
-        change=None,
-        percent_change=None,
-        change_bound_lower=None,
-        change_bound_upper=None,
-        n_replicates=None,
-        findings="",
         accession_id=f"{assay}-{subject_id}-{visit}",
-        run_id=None,
-        baseline_run_id=None,
-        result_id=None,
-        source_sha256=None,
     )
 
 

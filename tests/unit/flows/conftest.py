@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from drawn_visits import BLOOD, DRIFT
 
 from biomarkers.lab.archive import admit
 from biomarkers.laboratory import Laboratory, create_laboratory
@@ -31,23 +32,6 @@ from flows.joint_gating_step import joint_gating
 from flows.second_steps import _recorded
 from flows.whole_set import WholeSet
 from flows.work import Analysed, Specimens, WorkFile
-
-BLOOD = BloodCells(
-    lymphocytes_of_live=0.75,
-    t_of_lymphocytes=0.72,
-    b_of_lymphocytes=0.10,
-    nk_of_lymphocytes=0.15,
-    cd4_of_t=0.60,
-    cd8_of_t=0.32,
-    treg_of_cd4=0.06,
-    naive_of_cd4=0.42,
-    naive_of_cd8=0.36,
-    pd1_of_cd4_memory=0.28,
-    pd1_of_cd8_memory=0.34,
-    dead_of_cells=0.07,
-)
-DRIFT = {"PD-1": 0.6, "FoxP3": 0.6, "CD25": 0.7, "CCR7": 0.6}
-"""One visit's antibodies shine at six tenths of the usual: a drift of staining that moves positives, not biology."""
 
 VISITS = {"BASELINE": date(2025, 3, 3), "C2D1": date(2025, 3, 31), "C6D1": date(2025, 6, 23), "PROGRESSION": date(2025, 9, 1)}
 NOW = datetime(2025, 10, 1, 12, tzinfo=UTC)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from measured_rows import measured_row
 
 from biomarkers.timepoints.alignment import TimepointRow
 from biomarkers.timepoints.swaps import find_swaps, swap_findings
@@ -25,35 +26,13 @@ def study(subjects: int = 20, *, measurands: int = 6, within: float = 0.1) -> li
 
 
 def cell(subject: int, visit: str, number: int, measurand: str, value: float) -> TimepointRow:
-    return TimepointRow(
-        study_id="study",
-        subject_id=f"S{subject:04d}",
+    return measured_row(
+        f"S{subject:04d}",
         visit=visit,
-        visit_number=number,
-        study_day=None,
-        days_from_target=None,
-        in_window=None,
-        assay="elisa",
+        number=number,
         measurand=measurand,
-        status="measured",
         value=value,
-        comparator="",
-        unit="",
-        lower=None,
-        upper=None,
-        denominator=None,
-        baseline=None,
-        change=None,
-        percent_change=None,
-        change_bound_lower=None,
-        change_bound_upper=None,
-        n_replicates=None,
-        findings="",
         accession_id=f"ATR-{subject:04d}{number:02d}",
-        run_id=None,
-        baseline_run_id=None,
-        result_id=None,
-        source_sha256=None,
     )
 
 
