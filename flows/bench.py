@@ -61,7 +61,13 @@ class SweepReport:
 
 @dataclass(slots=True, kw_only=True)
 class Bench:
-    """Where one sweep works: the laboratory, who works, the files it is given, and the processes that compute."""
+    """Where one sweep works: the laboratory, who works, the files it is given, and the processes that compute.
+
+    Attributes
+    ----------
+    postponed
+        Why files could not be taken in for the moment.
+    """
 
     laboratory: Laboratory
     owner: str
@@ -73,6 +79,7 @@ class Bench:
     specimens: Specimens | None = None
     claimed: set[int] = field(default_factory=set)
     outcomes: list[FileOutcome] = field(default_factory=list)
+    postponed: list[BiomarkersError] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
     alone: asyncio.Lock = field(default_factory=asyncio.Lock)

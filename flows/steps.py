@@ -149,7 +149,9 @@ def _not_admitted(file: DroppedFile, job: Job, error: BiomarkersError) -> None:
                 finished_at=utc_now(),
                 reason=Reason.of(error),
             )
-    if not error.is_transient:
+    if error.is_transient:
+        at.postponed.append(error)
+    else:
         _put_away(_job(job.id), error)
         at.count(file, JobState.QUARANTINED, Reason.of(error))
 

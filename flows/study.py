@@ -62,9 +62,20 @@ class _List:
 
 @lab_task("study files")
 async def study_files(files: Sequence[DroppedFile]) -> int:
-    """Take the study's lists, each in a transaction with the alignment that follows from it; return how many were new."""
+    """Take the study's lists, each in a transaction with the alignment that follows from it; return how many were new.
+
+    Raises
+    ------
+    TemporarilyUnavailableError
+        One could not be read for the moment. What would be computed by the older one waits with it.
+    """
+    postponed = bench().postponed
+    before = len(postponed)
     with steps.working(steps.hold(group) for group in (files,)) as (held,):
-        return sum([_take(one) for one in sorted(held, key=_order)])
+        new = sum([_take(one) for one in sorted(held, key=_order)])
+    if len(postponed) > before:
+        raise postponed[-1]
+    return new
 
 
 def _order(held: Held) -> tuple[int, str]:

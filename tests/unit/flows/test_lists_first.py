@@ -1,0 +1,52 @@
+"""Nothing is computed by an old list of the study while a new one lies there and cannot be read for the moment."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from biomarkers.errors import TemporarilyUnavailableError
+from biomarkers.lab import archive
+from biomarkers.lab.archive import Admitted
+from biomarkers.lab.folders import LabFolder
+from biomarkers.laboratory import Laboratory, create_laboratory
+from flows.bench import SweepReport, at_bench
+from flows.settings import without_prefect
+from flows.sweep import run_sweep
+
+ROSTER = "subject_id,site,treatment_start,progression_date\nS0001,LONDON,2025-03-10,\n"
+
+
+def swept(laboratory: Laboratory) -> SweepReport:
+    with (
+        ThreadPoolExecutor(1) as here,
+        without_prefect(),
+        at_bench(laboratory, lambda *_: None, executor=here) as bench,
+    ):
+        return run_sweep(bench, laboratory.dropped_files())
+
+
+def test_a_plate_waits_for_a_list_that_cannot_be_read_for_the_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with create_laboratory(tmp_path / "lab") as laboratory:
+        inbox = laboratory.folder.root / "inbox"
+        (inbox / "study" / "roster.csv").write_text(ROSTER)
+        (inbox / "elisa" / "note.txt").write_text("No plate.\n")
+
+        admit = archive.admit
+
+        def gone(folder: LabFolder, path: Path) -> Admitted:
+            if path.name == "roster.csv":
+                raise TemporarilyUnavailableError(what="The share is away.", where="inbox/study.", remedy="Wait.")
+            return admit(folder, path)
+
+        with monkeypatch.context() as away:
+            away.setattr(archive, "admit", gone)
+            with pytest.raises(TemporarilyUnavailableError, match="share is away"):
+                swept(laboratory)
+        assert {path.name for path in inbox.rglob("*.*")} == {"roster.csv", "note.txt"}
+        assert {file.name: file.state for file in swept(laboratory).files} == {
+            "roster.csv": "recorded",
+            "note.txt": "quarantined",
+        }
