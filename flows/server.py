@@ -197,7 +197,7 @@ def _start(folder: LabFolder, *, lasting: bool, port: int = 0) -> Announcement:
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env={**os.environ, **environment(folder)},
+            env={**os.environ, **environment(folder), **_of_its_page(url)},
         )
     _OWN_SERVERS[process.pid] = process
     announced = Announcement(url=url, pid=process.pid, lasting=lasting)
@@ -216,6 +216,11 @@ def _start(folder: LabFolder, *, lasting: bool, port: int = 0) -> Announcement:
         where=f"Its log is '{home / 'server.log'}'.",
         remedy="Look at the end of the log, then try again; dropped files wait in their inboxes.",
     )
+
+
+def _of_its_page(url: str) -> dict[str, str]:
+    """Return the settings of Prefect's own page: by its default it asks port 4200, whichever port serves it."""
+    return {"PREFECT_SERVER_UI_API_URL": url, "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false"}
 
 
 def _stop_passing(home: Path) -> None:

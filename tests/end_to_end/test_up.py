@@ -11,10 +11,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from watched_browser import chromium_launched
 
 from biomarkers.laboratory import create_laboratory, open_lab
 from biomarkers.store.results import current_runs
@@ -73,39 +75,71 @@ def processes_of(root: Path) -> dict[int, str]:
     return found
 
 
-@pytest.mark.timeout(400)
-def test_up_takes_files_derives_and_draws_restarts_what_dies_and_leaves_nothing_running(
-    tmp_path: Path, small_study: Dropped
-) -> None:
-    root = tmp_path / "lab"
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """A laboratory that is up, with the addresses of its pages and the lines that were said."""
+
+    root: Path
+    url: str
+    prefect: str
+    said: Path
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory, small_study: Dropped) -> Iterator[Running]:
+    """Bring a laboratory up whose inboxes hold a study's lists and plates."""
+    root = tmp_path_factory.mktemp("up") / "lab"
     create_laboratory(root).close()
     settings = root / "lab.toml"
+    pages, prefect = free_port(), free_port()
     text = settings.read_text().replace("settling_seconds = 10", "settling_seconds = 0")
-    settings.write_text(text.replace("port = 8765", f"port = {free_port()}") + f"port = {free_port()}\n")
+    settings.write_text(text.replace("port = 8765", f"port = {pages}") + f"port = {prefect}\n")
     for kind in ("study", "elisa"):
         for file in sorted((small_study.inbox / kind).iterdir()):
             (root / "inbox" / kind / file.name).write_bytes(file.read_bytes())
-    tube = next(path for path in sorted((small_study.inbox / "cytometry").glob("*.fcs")) if path.stat().st_size > 100_000)
     with up(root) as said:
         until("plates are recorded", lambda: (root / "lab.db").exists() and _plates_taken(root))
-        until("ratios are derived", lambda: count(root, "SELECT count(*) FROM analysis WHERE step = 'ratios'") > 0)
-        with open_lab(root) as laboratory, laboratory.database.read() as reading:
-            runs = [run.run_id for run in current_runs(reading)]
-        until("pages are drawn", lambda: all((root / "evidence" / run / "quality.html").is_file() for run in runs))
-
-        follower = next(pid for pid, words in processes_of(root).items() if "flows.follower" in words)
-        os.kill(follower, signal.SIGKILL)
-        until("what died is told", lambda: "second-steps died" in said.read_text())
-        (root / "inbox" / "cytometry" / tube.name).write_bytes(tube.read_bytes())
-        until("a tube is recorded", lambda: count(root, "SELECT count(*) FROM analysis WHERE assay = 'cytometry'") > 0)
-        until(
-            "what died runs again",
-            lambda: any("flows.follower" in words for words in processes_of(root).values()),
-        )
+        yield Running(root=root, url=f"http://127.0.0.1:{pages}", prefect=f"http://127.0.0.1:{prefect}", said=said)
     assert processes_of(root) == {}
     log = (root / "logs" / "biomarkers.jsonl").read_text()
     assert all(f'"event": "{event}"' in log for event in ("watching", "file", "sweep", "second steps"))
     assert "ATR-" not in log
+
+
+@pytest.mark.timeout(400)
+def test_what_follows_from_results_is_derived_and_drawn(running: Running) -> None:
+    root = running.root
+    until("ratios are derived", lambda: count(root, "SELECT count(*) FROM analysis WHERE step = 'ratios'") > 0)
+    with open_lab(root) as laboratory, laboratory.database.read() as reading:
+        runs = [run.run_id for run in current_runs(reading)]
+    until("pages are drawn", lambda: all((root / "evidence" / run / "quality.html").is_file() for run in runs))
+
+
+@pytest.mark.timeout(400)
+def test_its_own_pages_and_prefects_page_are_there(running: Running, tmp_path: Path) -> None:
+    with chromium_launched() as browser:
+        page = browser.new_page()
+        page.goto(running.url)
+        page.wait_for_selector("h1")
+        page.screenshot(path=tmp_path / "pages.png")
+        page.goto(f"{running.prefect}/runs")
+        page.wait_for_selector("text=sweep")
+        page.screenshot(path=tmp_path / "prefect.png")
+
+
+@pytest.mark.timeout(400)
+def test_what_dies_is_started_again_while_other_services_work_on(running: Running, small_study: Dropped) -> None:
+    root = running.root
+    tube = next(path for path in sorted((small_study.inbox / "cytometry").glob("*.fcs")) if path.stat().st_size > 100_000)
+    follower = next(pid for pid, words in processes_of(root).items() if "flows.follower" in words)
+    os.kill(follower, signal.SIGKILL)
+    (root / "inbox" / "cytometry" / tube.name).write_bytes(tube.read_bytes())
+    until("what died is told", lambda: "second-steps died" in running.said.read_text())
+    until("a tube is recorded", lambda: count(root, "SELECT count(*) FROM analysis WHERE assay = 'cytometry'") > 0)
+    until(
+        "what died runs again",
+        lambda: any("flows.follower" in words for pid, words in processes_of(root).items() if pid != follower),
+    )
 
 
 def _plates_taken(root: Path) -> bool:
