@@ -19,6 +19,7 @@ from flows.acquisition_work import AcquisitionWork, TubeFiles, analyse_fcs_file
 from flows.bench import bench, each
 from flows.evidence import acquisition_pages
 from flows.gate_signing import acquisition_work, recorded_as
+from flows.leases import working
 from flows.settings import lab_task
 from flows.steps import Held
 from flows.work import Analysis
@@ -61,7 +62,7 @@ class _Group:
 @lab_task("acquisitions")
 async def acquisitions(groups: Sequence[Sequence[DroppedFile]]) -> None:
     """Take FCS files: gate each and record what the study reports; then take corrected gates, which need them on record."""
-    with steps.working(steps.hold(files) for files in groups) as held_groups:
+    with working(steps.hold(files) for files in groups) as held_groups:
         found = [_Group.of(held) for held in held_groups if held]
         ready = [tube for group in found if (tube := _ready(group)) is not None]
         recorded: list[Analysis] = []

@@ -18,6 +18,7 @@ from biomarkers.store.results import RecordedRun, current_runs, is_recorded
 from biomarkers.store.study_lists import current_lots
 from flows import plate_signing, steps
 from flows.bench import attempt, bench, each
+from flows.leases import working
 from flows.plate_work import PlateWork, analyse_plate_file, probe_export, probe_map
 from flows.settings import lab_task
 from flows.steps import Held
@@ -45,7 +46,7 @@ class PlateSetting:
 @lab_task("plates")
 async def plates(groups: Sequence[Sequence[DroppedFile]]) -> None:
     """Take groups of files of one name each: analyse what is whole, let the rest wait with its reason."""
-    with steps.working(steps.hold(files) for files in groups) as held_groups:
+    with working(steps.hold(files) for files in groups) as held_groups:
         setting = plate_setting()
         ready = [plate for held in held_groups if held and (plate := await _ready(held, setting)) is not None]
         works = [plate.work for plate in ready]

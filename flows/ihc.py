@@ -19,6 +19,7 @@ from biomarkers.study.tissue import SlideRole
 from flows import slide_signing, steps
 from flows.bench import attempt, bench
 from flows.evidence import keep, runs_without_evidence
+from flows.leases import working
 from flows.settings import lab_task
 from flows.slide_groups import SlideTask, recorded_files, slide_tasks
 from flows.slide_work import (
@@ -53,7 +54,7 @@ class ScoredSlide:
 @lab_task("slides")
 async def slides(groups: Sequence[Sequence[DroppedFile]]) -> None:
     """Take slides: measure each tile by tile, record the scores the study reports, then draw the evidence."""
-    with steps.working(steps.hold(files) for files in groups) as held_groups:
+    with working(steps.hold(files) for files in groups) as held_groups:
         ready = [task for held in held_groups if held and (task := slide_tasks(held)) is not None]
         room = asyncio.Semaphore(SLIDES_AT_ONCE)
         settled = [asyncio.Event() for _ in ready]

@@ -7,29 +7,25 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
-from biomarkers.errors import BiomarkersError, StoreError, TemporarilyUnavailableError, WaitingForFileError
+from biomarkers.errors import BiomarkersError, StoreError, WaitingForFileError
 from biomarkers.lab import archive
 from biomarkers.lab.inbox import DroppedFile
 from biomarkers.laboratory import door
 from biomarkers.provenance import utc_now
 from biomarkers.store import jobs, sources
 from biomarkers.store.database import Transaction
-from biomarkers.store.jobs import NO_REASON, Job, JobState, LeaseLostError, Reason
+from biomarkers.store.jobs import NO_REASON, Job, JobState, Reason
 from biomarkers.store.results import record_analysis
 from biomarkers.store.study_lists import current_roster
 from flows.bench import ProgramFaultError, bench, is_dead
+from flows.leases import LEASE
 from flows.work import Analysed, Analysis, Outcome, Refused, Specimens, WorkFile
-
-LEASE = timedelta(minutes=10)
-"""How long a file is held without a sign of life before another worker may take it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -298,45 +294,6 @@ def specimens() -> Specimens:
 def forget_specimens() -> None:
     """Read the specimen list again when it is next asked for."""
     bench().specimens = None
-
-
-@contextmanager
-def working(groups: Iterable[tuple[Held, ...]]) -> Iterator[tuple[tuple[Held, ...], ...]]:
-    """Keep the leases of all files claimed within the block, and let go of those left undone, however the block ends.
-
-    ``groups`` is drawn within the block, so that taking in large files does not outlast their own leases.
-    """
-    with _Keeper():
-        yield tuple(groups)
-
-
-class _Keeper:
-    """Renews leases in the background; a sign of life does not wait for the arithmetic."""
-
-    def __init__(self) -> None:
-        self._at = bench()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._keep, daemon=True)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        with self._at.laboratory.database.write() as transaction:
-            for job_id in self._at.claimed:
-                with contextlib.suppress(LeaseLostError):  # finished, waiting, or taken over
-                    jobs.release(transaction, job_id=job_id, owner=self._at.owner)
-        self._at.claimed.clear()
-
-    def _keep(self) -> None:
-        while not self._stop.wait(LEASE.total_seconds() / 4):
-            # A database that is busy now may answer the next time, well before the lease runs out.
-            with contextlib.suppress(TemporarilyUnavailableError), self._at.laboratory.database.write() as transaction:
-                for job_id in tuple(self._at.claimed):
-                    with contextlib.suppress(LeaseLostError):
-                        jobs.extend(transaction, job_id=job_id, owner=self._at.owner, now=utc_now(), lease=LEASE)
 
 
 def settle(

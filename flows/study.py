@@ -42,6 +42,7 @@ from biomarkers.study.definition import StudyDefinition
 from biomarkers.study.pathology import PathologyReading
 from flows import steps
 from flows.bench import bench
+from flows.leases import working
 from flows.settings import lab_task
 from flows.steps import Held
 from flows.work import sparing_files
@@ -71,7 +72,7 @@ async def study_files(files: Sequence[DroppedFile]) -> int:
     """
     postponed = bench().postponed
     before = len(postponed)
-    with steps.working(steps.hold(group) for group in (files,)) as (held,):
+    with working(steps.hold(group) for group in (files,)) as (held,):
         new = sum([_take(one) for one in sorted(held, key=_order)])
     if len(postponed) > before:
         raise postponed[-1]

@@ -17,7 +17,8 @@ from biomarkers.cytometry.analysis import AcquisitionAnalysis, analyse_gating
 from biomarkers.cytometry.cuts import Cut, Mask
 from biomarkers.cytometry.evaluation import evaluate
 from biomarkers.cytometry.found_gates import found_gates
-from biomarkers.cytometry.gate_shapes import Combination, Dimension, Ellipsoid, Polygon, Rectangle
+from biomarkers.cytometry.gate_outlines import BorderMove, Outline, axes_of, have_same_shapes, moved_borders
+from biomarkers.cytometry.gate_shapes import Ellipsoid
 from biomarkers.cytometry.gated import GatedPopulation, Gating
 from biomarkers.cytometry.judging import Judge
 from biomarkers.cytometry.panel import ROOT, GateTemplate
@@ -30,20 +31,7 @@ from biomarkers.study.cellular import PanelMeasurand
 BY_PERSON = "by a person"
 """Origin of corrected cuts."""
 
-SAME = 1e-6
-"""Relative difference up to which two borders are one: other software rounds what it saves."""
-
 ChangeKind: TypeAlias = Literal["unchanged", "follows", "moved", "redrawn", "drawn", "removed", "not_gated"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BorderMove:
-    """One border of a rectangle that was moved, added or taken away; compensated linear values."""
-
-    channel: str
-    side: Literal["lower", "upper"]
-    before: float | None
-    after: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,7 +261,7 @@ def _chains(strategy: Strategy, gated: Gating, names: set[str]) -> dict[str, tup
 def _check_matrix(gated: Gating, corrected: Strategy) -> None:
     own = gated.spillover
     for name, matrix in corrected.matrices.items():
-        if not any(axis.compensation == name for gate in corrected.gates for axis in _axes(gate)):
+        if not any(axis.compensation == name for gate in corrected.gates for axis in axes_of(gate)):
             continue
         same = (
             own is not None
@@ -311,9 +299,9 @@ def _change(template: GateTemplate, gated: Gating, members: Mapping[str, Mask], 
     elif name not in pair.before:
         kind = "drawn"
     else:
-        old, new = _Outline.of(pair.before[name], pair.found), _Outline.of(pair.after[name], pair.corrected)
-        moves = _moves(old, new)
-        if not _same_shapes(old, new):
+        old, new = Outline.of(pair.before[name], pair.found), Outline.of(pair.after[name], pair.corrected)
+        moves = moved_borders(old, new)
+        if not have_same_shapes(old, new):
             kind = "redrawn"
         elif moves:
             kind = "moved"
@@ -337,94 +325,11 @@ def _percent(members: Mask, parent: Mask) -> float | None:
     return 100.0 * int(np.count_nonzero(members)) / of if of else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Outline:
-    """A chain of gates as borders by channel, and everything else as numbers; all in linear values."""
-
-    borders: Mapping[tuple[str, str], float]
-    shapes: tuple[tuple[str, tuple[str, ...], tuple[float, ...]], ...]
-
-    @classmethod
-    def of(cls, chain: Sequence[Gate], strategy: Strategy) -> _Outline:
-        borders: dict[tuple[str, str], float] = {}
-        shapes: list[tuple[str, tuple[str, ...], tuple[float, ...]]] = []
-        names = {gate.gate_id: gate.name for gate in strategy.gates}
-        for gate in chain:
-            match gate.shape:
-                case Rectangle(sides=sides, inside=True):
-                    for side in sides:
-                        if side.minimum is not None:
-                            low, key = _linear(side.dimension, side.minimum, strategy), (_channel(side.dimension), "lower")
-                            borders[key] = max(low, borders.get(key, low))
-                        if side.maximum is not None:
-                            high, key = _linear(side.dimension, side.maximum, strategy), (_channel(side.dimension), "upper")
-                            borders[key] = min(high, borders.get(key, high))
-                case Rectangle(sides=sides):
-                    limits = [value for side in sides for value in (side.minimum, side.maximum) if value is not None]
-                    shapes.append(("outside", tuple(_channel(side.dimension) for side in sides), tuple(limits)))
-                case Polygon(dimensions=axes, vertices=vertices, inside=inside):
-                    corners = [
-                        _linear(axis, value, strategy) for vertex in vertices for axis, value in zip(axes, vertex, strict=True)
-                    ]
-                    kind = "polygon" if inside else "outside polygon"
-                    shapes.append((kind, tuple(_channel(axis) for axis in axes), tuple(corners)))
-                case Ellipsoid(dimensions=dimensions, mean=mean, covariance=covariance, distance_square=square):
-                    numbers = (*mean, *(value for row in covariance for value in row), square)
-                    shapes.append(("ellipsoid", tuple(_channel(axis) for axis in dimensions), numbers))
-                case Combination(operation=operation, references=references):
-                    named = tuple(f"{'not ' if one.complement else ''}{names[one.gate]}" for one in references)
-                    shapes.append((operation, tuple(sorted(named)), ()))
-        return cls(borders=borders, shapes=tuple(shapes))
-
-
-def _channel(axis: Dimension) -> str:
-    return axis.channel or axis.ratio
-
-
-def _linear(axis: Dimension, value: float, strategy: Strategy) -> float:
-    return float(strategy.scales[axis.scale].inverse(np.array([value]))[0]) if axis.scale else value
-
-
-def _moves(old: _Outline, new: _Outline) -> tuple[BorderMove, ...]:
-    return tuple(
-        BorderMove(
-            channel=channel,
-            side="lower" if side == "lower" else "upper",
-            before=old.borders.get((channel, side)),
-            after=new.borders.get((channel, side)),
-        )
-        for channel, side in dict.fromkeys((*old.borders, *new.borders))
-        if not _is_same(old.borders.get((channel, side)), new.borders.get((channel, side)))
-    )
-
-
-def _is_same(one: float | None, other: float | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return abs(one - other) <= SAME * max(abs(one), abs(other), 1.0)
-
-
-def _same_shapes(old: _Outline, new: _Outline) -> bool:
-    if [(kind, channels, len(numbers)) for kind, channels, numbers in old.shapes] != [
-        (kind, channels, len(numbers)) for kind, channels, numbers in new.shapes
-    ]:
-        return False
-    return all(
-        _is_same(one, other)
-        for (_, _, before), (_, _, after) in zip(old.shapes, new.shapes, strict=True)
-        for one, other in zip(before, after, strict=True)
-    )
-
-
-def _axes(gate: Gate) -> tuple[Dimension, ...]:
-    return () if isinstance(gate.shape, Combination) else gate.shape.dimensions
-
-
 def _cuts(gated: Gating, comparison: GateComparison, name: str) -> tuple[Cut, ...]:
     """Return the borders of corrected rectangles as cuts on the template's scales, where a marker has one."""
     if name not in comparison.gates:
         return ()
-    outline = _Outline.of(comparison.gates[name], comparison.strategy)
+    outline = Outline.of(comparison.gates[name], comparison.strategy)
     markers = {detector: marker for marker, detector in gated.detectors.items() if marker in gated.transforms}
     cuts = []
     for (channel, side), value in outline.borders.items():

@@ -13,6 +13,7 @@ from biomarkers.store import jobs
 from biomarkers.store.jobs import JobState
 from flows import steps
 from flows.bench import Bench, at_bench
+from flows.leases import working
 
 
 @pytest.fixture
@@ -33,10 +34,10 @@ def test_files_claimed_before_a_passing_trouble_can_be_claimed_again(bench: Benc
         yield steps.hold(steps.dropped_files())
         raise TemporarilyUnavailableError(what="The database is busy.")
 
-    with pytest.raises(TemporarilyUnavailableError), steps.working(interrupted()):
+    with pytest.raises(TemporarilyUnavailableError), working(interrupted()):
         pass
     assert states(bench) == {"a.txt": JobState.QUEUED, "b.txt": JobState.QUEUED}
-    with steps.working(steps.hold(group) for group in [steps.dropped_files()]) as (held,):
+    with working(steps.hold(group) for group in [steps.dropped_files()]) as (held,):
         assert [one.file.name for one in held] == ["a.txt", "b.txt"]
         assert set(states(bench).values()) == {JobState.RUNNING}
     assert set(states(bench).values()) == {JobState.QUEUED}
@@ -47,6 +48,6 @@ def test_a_file_that_changes_while_it_is_taken_in_waits_with_its_reason(bench: B
         raise TemporarilyUnavailableError(what="The file changed while it was read.", where="File.", remedy="Nothing to do.")
 
     monkeypatch.setattr("biomarkers.lab.archive.admit", changing)
-    with steps.working(steps.hold(group) for group in [steps.dropped_files()]) as (held,):
+    with working(steps.hold(group) for group in [steps.dropped_files()]) as (held,):
         assert held == ()
     assert set(states(bench).values()) == {JobState.WAITING}
