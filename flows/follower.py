@@ -23,8 +23,13 @@ from flows.server import prefect_server
 from flows.service import declared, run_service, silent, woken
 from flows.watcher import NICENESS, SCAN_SECONDS
 
-GATHER_SECONDS = 2.0
-"""How long further results are waited for once one has come: a drop of ten plates is looked at once or twice, not ten times."""
+QUIET_SECONDS = 2.0
+"""Results are looked at when no more have come for so long: a drop of ten plates is looked at once, not ten times."""
+
+PATIENCE_SECONDS = 20.0
+PATIENCE_ROUNDS = 5
+"""Where they keep coming, they are looked at after so many seconds, or so many times what the last look took if that is more;
+what follows from results then never takes more than a sixth of a processor from what leads to them."""
 
 
 def follow(root: Path, stop: threading.Event) -> None:
@@ -47,6 +52,7 @@ def _follow_until_told(laboratory: Laboratory, wake: threading.Event, stop: thre
     folder, compute = laboratory.folder, laboratory.settings.compute
     logbook, began_with = Logbook(folder), declared(folder)
     pool = _one_process(compute)
+    took = 0.0
     done_at = 0  # the entry of the audit trail up to which everything was looked at
     try:
         while not stop.is_set() and declared(folder) == began_with:
@@ -54,17 +60,27 @@ def _follow_until_told(laboratory: Laboratory, wake: threading.Event, stop: thre
                 wake.wait(SCAN_SECONDS)
                 wake.clear()
                 continue
-            stop.wait(GATHER_SECONDS)
-            seen, began = _last_entry(laboratory), time.monotonic()
+            seen = _after_a_pause(laboratory, stop, at_most=max(PATIENCE_SECONDS, PATIENCE_ROUNDS * took))
+            began = time.monotonic()
             with at_bench(laboratory, silent, executor=pool) as bench:
                 report = run_follow_up(bench)
             if bench.executor is not pool:
                 pool = _one_process(compute)  # a page had ended its process, and the pool with it
-            logbook.followed(report, seconds=time.monotonic() - began)
+            took = time.monotonic() - began
+            logbook.followed(report, seconds=took)
             # What it recorded itself is looked at once more, together with whatever came meanwhile.
             done_at = seen
     finally:
         end(pool)
+
+
+def _after_a_pause(laboratory: Laboratory, stop: threading.Event, *, at_most: float) -> int:
+    """Wait until nothing new comes, or as long as may be; tell how far the trail goes then."""
+    until, last = time.monotonic() + at_most, -1
+    while (now := _last_entry(laboratory)) != last and time.monotonic() < until:
+        last = now
+        stop.wait(QUIET_SECONDS)
+    return now
 
 
 def _last_entry(laboratory: Laboratory) -> int:

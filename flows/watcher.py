@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeAlias
 
-from biomarkers.lab.folders import INBOXES
+from biomarkers.lab.folders import INBOXES, STUDY_INBOX
 from biomarkers.lab.inbox import DroppedFile, Settling, by_stem
 from biomarkers.laboratory import Laboratory, open_lab
 from biomarkers.readers.completeness import is_whole
@@ -42,8 +42,9 @@ STALLED_SECONDS = 60.0
 TRY_AGAIN_SECONDS = 300.0
 """How long a file that waits for something is left alone while nothing near it changes."""
 
+GROUPS_IN_A_SWEEP = 64
 SLIDES_IN_A_SWEEP = 2
-"""Slides one sweep takes; the next sweep takes what came meanwhile first."""
+"""Plates or tubes, and slides, that one sweep takes at most; the next sweep takes what came meanwhile first."""
 
 NICENESS = 5
 """How far what takes minutes anyway steps back behind plates, which people wait for."""
@@ -173,15 +174,19 @@ def _sweep_until_told(laboratory: Laboratory, wake: threading.Event, stop: threa
 
 
 def at_once(files: Sequence[DroppedFile]) -> tuple[DroppedFile, ...]:
-    """Choose what one sweep takes: all files but slides, or a few slides where there is nothing else.
+    """Choose what one sweep takes: the study's lists, then some of what is quick, or few slides where there is nothing else.
 
-    A slide takes long; what is quick and arrives meanwhile is not to wait for a whole batch of them.
+    What arrives meanwhile, such as a list or a plate while slides are measured, is not to wait for a whole batch.
     """
-    quick = tuple(file for file in files if file.kind != Assay.IHC.value)
-    if quick:
-        return quick
-    groups = by_stem(files).values()
-    return tuple(file for group in islice(groups, SLIDES_IN_A_SWEEP) for file in group)
+    lists = tuple(file for file in files if file.kind == STUDY_INBOX)
+    quick = [file for file in files if file.kind not in {STUDY_INBOX, Assay.IHC.value}]
+    if quick or lists:
+        return (*lists, *_first(quick, GROUPS_IN_A_SWEEP))
+    return _first(files, SLIDES_IN_A_SWEEP)
+
+
+def _first(files: Sequence[DroppedFile], groups: int) -> tuple[DroppedFile, ...]:
+    return tuple(file for group in islice(by_stem(files).values(), groups) for file in group)
 
 
 def _lists(laboratory: Laboratory, resting: Sequence[DroppedFile]) -> int:

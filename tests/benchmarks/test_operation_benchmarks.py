@@ -32,7 +32,7 @@ from biomarkers.store.study_lists import record_lots, record_roster, record_spec
 
 CHUNK_GROUPS = 32
 
-pytestmark = pytest.mark.benchmark_suite
+pytestmark = [pytest.mark.benchmark_suite, pytest.mark.timeout(3600)]
 
 COMMAND = Path(sys.executable).with_name("biomarkers")
 PLATES_SEEN = int(os.environ.get("BIOMARKERS_PLATES_SEEN", "60"))

@@ -97,7 +97,14 @@ def first_byte_ms(client: httpx.Client, path: str) -> float:
 
 
 @pytest.mark.parametrize(
-    "path", ["/timepoints", "/timepoints?measurand=M150", "/timepoints?sort=value&order=down", "/statistics"]
+    "path",
+    [
+        "/timepoints",
+        "/timepoints?measurand=M150",
+        "/timepoints?sort=value&order=down",
+        "/statistics",
+        "/statistics?measurand=M150",
+    ],
 )
 def test_first_byte_of_a_whole_trials_page(address: str, path: str, benchmark: Callable[..., object]) -> None:
     with contextlib.closing(logged_in(address)) as client:

@@ -92,11 +92,16 @@ def test_a_new_list_of_the_study_makes_everything_that_waits_worth_trying() -> N
     assert attempts.worth_taking([export], monotonic=2.0, lists=2) == (export,)
 
 
-def test_a_sweep_takes_everything_quick_before_slides_and_few_slides_at_a_time() -> None:
+def test_a_sweep_takes_lists_first_what_is_quick_before_slides_and_little_at_a_time() -> None:
     slides = [dropped(f"S{number}.{ending}", kind="ihc") for number in range(5) for ending in ("svs", "toml")]
     tube = dropped("T1.fcs", kind="cytometry")
     assert at_once([tube, *slides]) == (tube,)
     assert at_once(slides) == tuple(slides[:4]), "two slides, each with its sidecar"
+    plates = [dropped(f"P{number:03}{ending}") for number in range(500) for ending in (".map.csv", ".txt")]
+    roster = dropped("roster.csv", kind="study")
+    first, *others = at_once([*plates, roster])
+    assert first == roster
+    assert others == plates[:128], "64 plates, each with its map"
 
 
 def test_the_same_name_dropped_again_after_it_was_taken_is_new() -> None:
