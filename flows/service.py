@@ -29,6 +29,10 @@ def run_service(work: Callable[[threading.Event], None]) -> None:
     except BiomarkersError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(1)
+    except BaseException as error:
+        # While a flow runs Prefect turns the signal into an error of its own; every step is safe to repeat.
+        if type(error).__module__ != "prefect.exceptions" or type(error).__name__ != "TerminationSignal":
+            raise
 
 
 def declared(folder: LabFolder) -> tuple[int, ...]:
