@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from biomarkers.errors import StainError
 from biomarkers.ihc.protocol import EvaluabilitySettings
 from biomarkers.ihc.records import ScoreRecord
-from biomarkers.ihc.scoring import INTENSITY_CLASSES, garwood_density, wilson_percent
+from biomarkers.ihc.scoring import INTENSITY_CLASSES, garwood_density, wilson_h_score, wilson_percent
 from biomarkers.ihc.section import REFUSED_SCORES_BY_CODE, size_refusals
 from biomarkers.results import Finding, Interval, Severity
 
@@ -160,9 +160,7 @@ class _Pooled:
         )
         unseen = self.intervals.get("positive_percent") if self.positive == 0 else None
         upper = None if unseen is None else unseen.upper
-        limits = Interval(
-            lower=max(0.0, score - 1.96 * error), upper=min(300.0, score + 1.96 * error) if upper is None else upper
-        )
+        limits = wilson_h_score(score, error, self.cells) if upper is None else Interval(lower=0.0, upper=upper)
         inflation = _pooled_inflation(self.records, "h_score", [record.cells for record in self.records])
         self._add("h_score", score, limits, error, inflation)
 

@@ -77,7 +77,8 @@ class DetectionSettings(_Settings):
     Slides whose nuclei exceed ``usual_density`` are brought down to it. A seed must reach ``seed_share`` of the slide's own
     typical nuclear response, and ``seed_floor`` on any slide. ``least_haematoxylin_um2`` is the least optical density
     integrated over a nucleus: specks and out-of-focus shadows hold less. Pieces of a nucleus join as told in
-    :func:`~biomarkers.ihc.basins.rejoined`; chromogen reaches ``chromogen_rim_um`` beyond the blob it makes.
+    :func:`~biomarkers.ihc.basins.rejoined`; chromogen reaches ``chromogen_rim_um`` beyond the blob it makes. Differences of
+    chromogen beyond ``chromogen_ceiling`` are noise of nearly black pixels and split no nucleus.
     """
 
     pixel_size_um: Positive = 0.5
@@ -101,6 +102,7 @@ class DetectionSettings(_Settings):
     edge_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
     rim_um: tuple[Positive, Positive] = (0.5, 2.5)
     chromogen_density: Positive = 0.3
+    chromogen_ceiling: Positive = 1.2
     chromogen_rim_um: Positive = 1.0
     smallest_nucleus_um2: Positive = 10.0
     largest_nucleus_um2: Positive = 400.0

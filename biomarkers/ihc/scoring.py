@@ -232,12 +232,16 @@ def positive_percent(counts: BlockCounts) -> Estimate:
 
 def wilson_percent(positive: float, total: float, inflation: float) -> Interval:
     """Wilson's limits of a percentage whose variance is ``inflation`` times that of independent cells."""
-    share, effective, width = positive / total, total / inflation, NORMAL_WIDTH
+    lower, upper = _wilson(positive / total, total / inflation)
+    return Interval(lower=0.0 if positive == 0 else 100.0 * lower, upper=100.0 if positive == total else 100.0 * upper)
+
+
+def _wilson(share: float, effective: float) -> tuple[float, float]:
+    """Wilson's limits of a share of ``effective`` independent cells."""
+    width = NORMAL_WIDTH
     centre = (share + width**2 / (2 * effective)) / (1 + width**2 / effective)
     half = width * math.sqrt(share * (1 - share) / effective + width**2 / (4 * effective**2)) / (1 + width**2 / effective)
-    lower = 0.0 if positive == 0 else max(0.0, centre - half)
-    upper = 1.0 if positive == total else min(1.0, centre + half)
-    return Interval(lower=100.0 * lower, upper=100.0 * upper)
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def density_per_mm2(counts: BlockCounts) -> Estimate:
@@ -278,9 +282,18 @@ def h_score(counts: BlockCounts) -> Estimate:
         # No spread was seen; as many cells might still hold the share of positives that Wilson's limits allow.
         upper = wilson_percent(0, total, inflation).upper
         return Estimate(value=value, interval=Interval(lower=0.0, upper=upper), inflation=inflation, standard_error=error)
-    half = NORMAL_WIDTH * error
-    interval = Interval(lower=max(0.0, value - half), upper=min(300.0, value + half))
-    return Estimate(value=value, interval=interval, inflation=inflation, standard_error=error)
+    return Estimate(value=value, interval=wilson_h_score(value, error, total), inflation=inflation, standard_error=error)
+
+
+def wilson_h_score(value: float, error: float, cells: float) -> Interval:
+    """Wilson's limits of an H-score with a standard error, as a share of 300 and of as many cells as would give that error.
+
+    A section that happens to hold few nests has a low score and shows little spread, so that limits as far above the score as
+    below would miss high true ones. Without any spread, as where all cells are 1+, the cells themselves count.
+    """
+    share = value / 300.0
+    lower, upper = _wilson(share, share * (1.0 - share) * (300.0 / error) ** 2 if error > 0 else cells)
+    return Interval(lower=300.0 * lower, upper=300.0 * upper)
 
 
 def _inflation(

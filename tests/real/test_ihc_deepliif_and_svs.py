@@ -16,10 +16,13 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
+from skimage.filters import threshold_otsu
+from skimage.segmentation import expand_labels
 
 from biomarkers.ihc.analysis import SlideAnalysis, calibrate_slide, measure_tile, score_slide, slide_cells, tile_tasks
 from biomarkers.ihc.scoring import CellTable
 from biomarkers.ihc.slide import Region, SlideImage, SlideLevel
+from biomarkers.ihc.stains import optical_density, unmixed
 from biomarkers.provenance import Provenance
 from biomarkers.readers.slides import open_slide
 from biomarkers.readers.stain_protocols import packaged_protocol
@@ -60,29 +63,45 @@ class _Field:
         return self.pixels[region.y : region.y + region.height, region.x : region.x + region.width].copy()
 
 
-def _truth(drawing: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Centroid x, y and 1 for positive nuclei, shape (nuclei, 3)."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Drawn:
+    """A field and the drawing of its nuclei."""
+
+    picture: NDArray[np.uint8]
+    drawing: NDArray[np.uint8]
+
+    @property
+    def truth(self) -> NDArray[np.float64]:
+        """Centroid x, y and 1 for positive nuclei, shape (nuclei, 3)."""
+        return _nuclei(self.drawing)[1]
+
+
+def _nuclei(drawing: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Label the drawn nuclei from 1, and give centroid x, y and 1 for positive of each, shape (nuclei, 3)."""
     red, green, blue = (drawing[..., channel].astype(int) for channel in range(3))
-    labels, count = ndimage.label(((red > 120) | (blue > 120)) & (green < 120))
-    nuclei = []
-    for label in range(1, count + 1):
-        inside = labels == label
+    pieces, count = ndimage.label(((red > 120) | (blue > 120)) & (green < 120))
+    labels, nuclei = np.zeros(pieces.shape, dtype=np.int64), []
+    for piece in range(1, count + 1):
+        inside = pieces == piece
         if inside.sum() >= 40:
             y, x = np.nonzero(inside)
             nuclei.append((x.mean(), y.mean(), float((red[inside] > blue[inside]).mean() > 0.5)))
-    return np.asarray(nuclei)
+            labels[inside] = len(nuclei)
+    return labels, np.asarray(nuclei)
 
 
-def _fields(folder: Path) -> dict[str, tuple[NDArray[np.uint8], NDArray[np.float64]]]:
-    def read(path: Path) -> NDArray[np.uint8]:
-        with PIL.Image.open(path) as picture:
-            return np.asarray(picture.convert("RGB"))
+def _read(path: Path) -> NDArray[np.uint8]:
+    with PIL.Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
 
-    panels = read(folder / "Bladder1_sixpanel.png")
+
+def _fields(folder: Path) -> dict[str, _Drawn]:
+    panels = _read(folder / "Bladder1_sixpanel.png")
     fields = {
-        name: (read(folder / f"image/{name}.png"), _truth(read(folder / f"truth/{name}.png"))) for name in ("22_2", "799_2")
+        name: _Drawn(picture=_read(folder / f"image/{name}.png"), drawing=_read(folder / f"truth/{name}.png"))
+        for name in ("22_2", "799_2")
     }
-    return fields | {"Bladder1": (panels[:, :512], _truth(panels[:, 2560:]))}
+    return fields | {"Bladder1": _Drawn(picture=panels[:, :512], drawing=panels[:, 2560:])}
 
 
 def _matches(truth: NDArray[np.float64], cells: CellTable) -> NDArray[np.int64]:
@@ -95,33 +114,100 @@ def _matches(truth: NDArray[np.float64], cells: CellTable) -> NDArray[np.int64]:
     return np.asarray([near.sum(), len(true), len(found), both.sum(), true.sum(), found.sum()])
 
 
+def _shifted(mask: NDArray[np.bool_], picture: NDArray[np.float64]) -> tuple[int, int]:
+    """Rows and columns to move a picture by so that it lies best on a mask; the panels are some pixels apart."""
+    reach = range(-10, 11)
+    moves = [(row, column) for row in reach for column in reach]
+    return max(moves, key=lambda move: float(np.roll(picture, move, axis=(0, 1))[mask].sum()))
+
+
+def _recoloured(
+    picture: NDArray[np.uint8], drawing: NDArray[np.uint8], share: float, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Stain a share of a field's blue nuclei brown, each within its drawn outline and with its own chromatin's texture.
+
+    Gives what the fields lack: crowds of touching positive nuclei of real shapes, whose truth is known because it was made.
+    """
+    protocol = packaged_protocol("ki67")
+    optics = calibrate_slide(_Field(pixels=picture), protocol).optics
+    density = optical_density(picture, optics.white)
+    stains = unmixed(density, optics.vectors).astype(np.float64)
+    labels, truth = _nuclei(drawing)
+    row, column = _shifted(labels > 0, density.sum(axis=2).astype(np.float64))
+    labels = expand_labels(np.roll(labels, (-row, -column), axis=(0, 1)), 2)  # the drawn border belongs to the nucleus
+    truth = truth - [column, row, 0.0]
+    haematoxylin = ndimage.gaussian_filter(np.maximum(stains[..., 0], 0.0), 1.0)
+    added = np.zeros(labels.shape)
+    for index in range(len(truth)):
+        inside = labels == index + 1
+        truth[index, 2] = stains[..., 1][inside].mean() > protocol.scoring.cutoffs[0]
+        if truth[index, 2] or rng.uniform() >= share:
+            continue
+        truth[index, 2] = 1.0
+        texture = haematoxylin[inside] / max(float(haematoxylin[inside].mean()), 1e-3)
+        added[inside] = 0.9 * np.exp(rng.normal(0.0, 0.3)) * (0.5 + 0.5 * np.minimum(texture, 3.0))
+    brown = ndimage.gaussian_filter(added, 1.2)[..., None] * np.asarray(optics.vectors.dab)
+    light = np.asarray(optics.white) * 10.0 ** -(density + brown)
+    return np.clip(np.rint(light), 0, 255).astype(np.uint8), truth
+
+
 def _f1(matched: int, true: int, found: int) -> float:
     return 2 * matched / (true + found)
 
 
 def test_ki67_nuclei_are_found_with_one_configuration(real_data: Path, tmp_path: Path) -> None:
     counts = {}
-    for name, (picture, truth) in _fields(real_data / "ihc/deepliif").items():
-        path = tmp_path / f"{name}.png"
-        PIL.Image.fromarray(picture).save(path)
+    for name, field in _fields(real_data / "ihc/deepliif").items():
+        truth, path = field.truth, tmp_path / f"{name}.png"
+        PIL.Image.fromarray(field.picture).save(path)
         with open_slide(path, pixel_size_um=0.25) as slide:
             analysis, cells = _analysed(slide, "ki67")
         counts[name] = _matches(truth, cells)
         if name != "799_2":  # one positive nucleus of 63 is no fraction to compare
             assert abs(analysis.scores[0].positive_percent - 100 * truth[:, 2].mean()) <= 2.0
     pooled = sum(counts.values())
-    # Measured: cells .866 (bar .86), positives .824 (bar .85, missed). All brown nuclei are found: their optical density of DAB
-    # is .54 and more, that of all others .25 and less. In Bladder1 the truth, drawn from fluorescence of the restained section,
-    # calls four of the brown ones negative and five blue ones positive, which no reading of the brown colour can follow.
+    # Measured: cells .865, positives .824. In 22_2 and 799_2 every positive nucleus is found and none is false. In Bladder1
+    # four called positive are drawn as negative and five called negative or not found are drawn as positive, and each of these
+    # nine labels contradicts the section: the four are brown (DAB .71 to .96) and among the twelve brightest of 183 in the
+    # marker's fluorescence; the five are blue (DAB at most .02 where found) and dark there. Whoever finds every nucleus and
+    # calls the brown ones positive reaches .824 and no more.
     assert _f1(*pooled[:3]) >= 0.86
     assert _f1(*pooled[3:]) >= 0.82
     matched, true, _ = counts["799_2"][:3]
     assert matched / true >= 0.80  # the pale field, where fixed thresholds find one nucleus in seven
 
 
+def test_positive_nuclei_are_those_whose_marker_fluoresces(real_data: Path) -> None:
+    panels = _read(real_data / "ihc/deepliif/Bladder1_sixpanel.png")
+    labels, truth = _nuclei(panels[:, 2560:])
+    nuclear, marker = (panels[:, 512 * panel : 512 * (panel + 1)].mean(axis=2) for panel in (2, 4))
+    # Fluorescence of the same section: it tells positive nuclei without the brown stain and without anybody's drawing. Nuclei
+    # and marker share its place, some pixels from the drawing's.
+    seen = np.roll(marker, _shifted(labels > 0, nuclear), axis=(0, 1))
+    brightness = ndimage.median(seen, labels, np.arange(1, len(truth) + 1))
+    truth[:, 2] = brightness > threshold_otsu(brightness)
+    _, cells = _analysed(_Field(pixels=panels[:, :512]), "ki67")
+    # Measured: all 13 fluorescent nuclei are found and called positive; the 14th found is faint and drawn as positive.
+    assert _f1(*_matches(truth, cells)[3:]) >= 0.95
+
+
+# Measured: cells .898 and .898, positives .965 and .955; split by the outline of the blobs alone, cells were .859 and .800,
+# positives .903 and .845.
+@pytest.mark.parametrize(("share", "cells", "positives"), [(0.6, 0.88, 0.95), (0.9, 0.88, 0.93)])
+def test_crowded_positive_nuclei_are_told_apart(real_data: Path, share: float, cells: float, positives: float) -> None:
+    counts = np.zeros(6, dtype=np.int64)
+    for field in _fields(real_data / "ihc/deepliif").values():
+        picture, truth = _recoloured(field.picture, field.drawing, share, np.random.default_rng(4))
+        _, found = _analysed(_Field(pixels=picture), "ki67")
+        counts += _matches(truth, found)
+    assert _f1(*counts[:3]) >= cells
+    assert _f1(*counts[3:]) >= positives
+
+
 @pytest.mark.parametrize("strength", [0.75, 1.3])
 def test_nuclei_of_a_pale_field_are_found_whether_stained_paler_or_darker(real_data: Path, strength: float) -> None:
-    picture, truth = _fields(real_data / "ihc/deepliif")["799_2"]
+    field = _fields(real_data / "ihc/deepliif")["799_2"]
+    picture, truth = field.picture, field.truth
     glass = np.percentile(picture.reshape(-1, 3), 99.5, axis=0)
     light = glass * (np.maximum(picture, 1) / glass) ** strength
     restained = np.clip(np.rint(light), 0, 255).astype(np.uint8)

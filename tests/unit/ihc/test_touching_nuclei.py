@@ -82,6 +82,27 @@ def test_brown_haze_without_a_dense_blob_makes_no_positive_cell() -> None:
     assert not found.by_chromogen.any()
 
 
+def test_a_crowd_of_brown_nuclei_is_as_many_cells_as_it_has_nuclei() -> None:
+    stains = _stains((120, 120))
+    # Six around one, touching: their blobs grow together into one without a gap.
+    _add(stains, 60.0, 60.0, (3.6, 3.6), stain=1, od=0.9)
+    for sixth in range(6):
+        turn = np.pi / 3 * sixth
+        _add(stains, 60.0 + 15.0 * np.cos(turn), 60.0 + 15.0 * np.sin(turn), (3.6, 3.6), stain=1, od=0.5 + 0.2 * sixth)
+    found = _found(stains)
+    assert _count(found) == 7
+    assert found.by_chromogen.all()
+
+
+@pytest.mark.parametrize("od", [0.5, 1.0, 2.0])
+def test_a_brown_nucleus_with_dark_clumps_is_one(od: float) -> None:
+    stains = _stains()
+    _add(stains, 40.0, 40.0, (3.4, 5.0), stain=1, od=od)
+    for x, y in ((37.0, 34.0), (43.0, 39.0), (38.0, 46.0)):
+        _add(stains, x, y, (1.0, 1.0), stain=1, od=1.4 * od)
+    assert _count(_found(stains)) == 1
+
+
 @pytest.mark.parametrize(("cut", "cells"), [(CutSides(left=True), 1), (CutSides(), 0)])
 def test_a_sliver_counts_only_where_the_picture_cuts_it(cut: CutSides, cells: int) -> None:
     stains = _stains()
