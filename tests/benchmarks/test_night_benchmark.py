@@ -1,7 +1,7 @@
 """A night's work from an empty laboratory, and what a second process of a Dask cluster brings.
 
 `BIOMARKERS_NIGHT` says how many plates, acquisitions and slides: 300,300,20 unless set. Their files are made beforehand and not
-counted.
+counted; `BIOMARKERS_NIGHT_DROPS` names a folder in which they stay for the next time.
 """
 
 from __future__ import annotations
@@ -56,9 +56,13 @@ def study(project_root: Path) -> SimulatedStudy:
 
 @pytest.fixture(scope="module")
 def drops(study: SimulatedStudy, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("night")
+    kept = os.environ.get("BIOMARKERS_NIGHT_DROPS")
+    place = Path(kept) if kept else tmp_path_factory.mktemp("night")
+    if (place / "whole").exists():
+        return place / "inbox"
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("forkserver")) as executor:
         write_study(study, place / "inbox", place / "truth", executor=executor)
+    (place / "whole").touch()
     return place / "inbox"
 
 
