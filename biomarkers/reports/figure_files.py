@@ -48,7 +48,8 @@ def _panels_plotly(figure: StudyFigure) -> PlotlyFigure:
     )
     for column, panel in enumerate(figure.panels, start=1):
         _panel_plotly(drawn, panel, column)
-        drawn.update_xaxes({"title": html.escape(figure.x_label)}, row=1, col=column)
+        told = "<br>".join(html.escape(line) for line in (figure.x_label, panel.n_words) if line)
+        drawn.update_xaxes({"title": told}, row=1, col=column)
         if figure.x_ticks is not None:
             names = [html.escape(name) for name in figure.x_ticks.values()]
             drawn.update_xaxes({"tickvals": list(figure.x_ticks), "ticktext": names}, row=1, col=column)
@@ -176,7 +177,7 @@ def _panel_axes(axes: Axes, panel: FigurePanel, figure: StudyFigure) -> None:
     if figure.is_log:
         axes.set_yscale("log")
     axes.set_title(_literal(panel.title))
-    axes.set_xlabel(_literal(figure.x_label))
+    axes.set_xlabel(_literal("\n".join(line for line in (figure.x_label, panel.n_words) if line)))
     if figure.x_ticks is not None:
         axes.set_xticks(list(figure.x_ticks), [_literal(name) for name in figure.x_ticks.values()])
         axes.set_xlim(-0.3, len(figure.x_ticks) - 0.7)

@@ -55,6 +55,23 @@ def number(value: float, digits: int = 4) -> str:
     return f"{value:.{decimals}f}"
 
 
+_UNIT_SIGNS = (("mm2", "mm²"), ("um2", "µm²"), ("uL", "µL"), ("uM", "µM"), ("ug", "µg"), ("umol", "µmol"), ("um", "µm"))
+
+
+def unit_words(unit: str) -> str:
+    """Write a unit as people print it; files and tables keep its plain letters. A ratio has none.
+
+    Examples
+    --------
+    >>> unit_words("cells/mm2"), unit_words("uM/uM"), unit_words("pg/mL"), unit_words("ratio")
+    ('cells/mm²', 'µM/µM', 'pg/mL', '')
+    """
+    if unit == "ratio":
+        return ""
+    parts = unit.split("/")
+    return "/".join(dict(_UNIT_SIGNS).get(part, part) for part in parts)
+
+
 def short(value: float) -> str:
     """Print a number as its declaration would write it: up to six digits, no trailing zeros."""
     return f"{value:.6g}"

@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from biomarkers.provenance import Provenance
-from biomarkers.reports.figures import DASH, number, printable, short
+from biomarkers.reports.figures import DASH, number, printable, short, unit_words
 from biomarkers.results import Finding, Interval, Quantity, Result, Severity
 
 _ORDER = {Severity.REJECT: 0, Severity.WARNING: 1, Severity.NOTE: 2}
@@ -118,7 +118,8 @@ def quantity_markup(quantity: Quantity | None) -> Markup:
     comparator = (
         Markup('<span class="comparator">{}</span> ').format(quantity.comparator) if quantity.comparator else Markup("")
     )
-    return comparator + data(quantity.value) + Markup(' <span class="unit">{}</span>').format(quantity.unit)
+    unit = unit_words(quantity.unit)
+    return comparator + data(quantity.value) + (Markup(' <span class="unit">{}</span>').format(unit) if unit else Markup(""))
 
 
 def interval_markup(interval: Interval | None) -> Markup:

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 from scipy.stats import rankdata
 
+from biomarkers.reports.figures import unit_words
 from biomarkers.study.arms import ArmAssignments
 from biomarkers.study.definition import BASELINE_VISIT, StudyDefinition
 from biomarkers.timepoints.alignment import Status, TimepointRow
@@ -36,15 +37,21 @@ ARM_COLOURS = ("#23566b", "#c8553d", "#7a6c9b", "#5c8a4a", "#8c6d31", "#444444")
 
 FEWEST_FOR_CORRELATION = 5
 
+STUDY_DAY = "study day"
+
+BATCH_CODES = frozenset({"BATCH_CHANGED", "SCANNER_CHANGED", "MATRIX_CHANGED", "UNIT_CHANGED"})
+"""Findings of a number that was measured otherwise than its baseline; its point is ringed."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """A mark in a panel; a bound is drawn as a triangle that points where the value may lie."""
+    """A mark in a panel; a bound is drawn as a triangle that points where the value may lie, a change of batch ringed."""
 
     x: float
     y: float
     mark: Mark
     words: str
+    is_ringed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,13 +83,25 @@ class Level:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class FigurePanel:
-    """One plotting area; its title may be an arm, so its printed form tells none."""
+    """One plotting area; its title may be an arm, so its printed form tells none.
+
+    Attributes
+    ----------
+    counts
+        How many subjects have a value or a bound at each planned visit: n stands under every course.
+    """
 
     title: str
     colour: str
     lines: tuple[Line, ...] = ()
     bars: tuple[Bar, ...] = ()
     levels: tuple[Level, ...] = ()
+    counts: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def n_words(self) -> str:
+        """The counts as a line of text; empty where there are none."""
+        return "n: " + " · ".join(f"{visit} {count}" for visit, count in self.counts) if self.counts else ""
 
     def __repr__(self) -> str:
         return f"FigurePanel({len(self.lines)} lines, {len(self.bars)} bars)"
@@ -123,22 +142,41 @@ class StudyFigure:
 
 
 def course_figure(
-    definition: StudyDefinition, rows: Iterable[TimepointRow], measurand: str, assignments: ArmAssignments | None = None
+    definition: StudyDefinition,
+    rows: Iterable[TimepointRow],
+    measurand: str,
+    assignments: ArmAssignments | None = None,
+    *,
+    batch_by_run: Mapping[str, str] | None = None,
 ) -> StudyFigure:
-    """Draw each subject's course of one measurand over study days, with the limits of the range, a panel an arm."""
+    """Draw each subject's course of one measurand over study days, with the limits of the range, a panel an arm.
+
+    Parameters
+    ----------
+    batch_by_run
+        The kit lot or staining batch of each run, as far as known; a number from another one than its baseline is ringed.
+    """
+    batches = batch_by_run or {}
     here = [row for row in rows if row.measurand == measurand and row.value is not None and row.study_day is not None]
     levels = _limits(definition, here, measurand)
+    visits = sorted(definition.visits, key=lambda visit: visit.number)
     panels = []
     for arm in _arms(definition, here, assignments):
         lines = []
         for subject_id in sorted({row.subject_id for row in arm.rows}):
             own = sorted((row for row in arm.rows if row.subject_id == subject_id), key=lambda row: row.study_day or 0)
-            lines.append(Line(name=subject_id, points=tuple(_point(row, float(row.study_day or 0)) for row in own)))
-        panels.append(FigurePanel(title=arm.title, colour=arm.colour, lines=tuple(lines), levels=levels))
+            lines.append(Line(name=subject_id, points=tuple(_point(row, float(row.study_day or 0), batches) for row in own)))
+        counts = tuple((visit.code, len({row.subject_id for row in arm.rows if row.visit == visit.code})) for visit in visits)
+        panels.append(FigurePanel(title=arm.title, colour=arm.colour, lines=tuple(lines), levels=levels, counts=counts))
+    ringed = any(point.is_ringed for panel in panels for line in panel.lines for point in line.points)
     return StudyFigure(
         title=f"{measurand} by subject",
-        caption=_caption(definition, "A triangle is a bound and points to where the value may lie."),
-        x_label="study day",
+        caption=_caption(
+            definition,
+            "A hollow triangle is a bound and points to where the value may lie."
+            + (" A ring marks another lot, batch, scanner, matrix or unit than at baseline." if ringed else ""),
+        ),
+        x_label=STUDY_DAY,
         y_label=_unit_label(measurand, here),
         is_log=_is_log(definition, measurand, here),
         panels=tuple(panels),
@@ -159,6 +197,7 @@ def waterfall_figure(
     """
     here = [row for row in changes if row.measurand == measurand and row.visit == visit]
     is_log = any(row.scale == "log" for row in here)
+    zero = (Level(y=0.0, name="baseline"),)
     panels = []
     for arm in _arms_of_changes(definition, here, assignments):
         ends = sorted(((row, *_ends(row, is_log=is_log)) for row in arm.changes), key=_waterfall_order)
@@ -172,13 +211,13 @@ def waterfall_figure(
             )
             for place, (row, low, high) in enumerate(ends, start=1)
         )
-        panels.append(FigurePanel(title=arm.title, colour=arm.colour, bars=bars, levels=(Level(y=0.0, name="baseline"),)))
+        panels.append(FigurePanel(title=arm.title, colour=arm.colour, bars=bars, levels=zero, counts=((visit, len(bars)),)))
     unit = here[0].change_unit if here else ""
     return StudyFigure(
         title=f"{measurand}: change from baseline at {visit}",
         caption=_caption(definition, "A pale bar is a change known only between its ends.", visit=visit),
         x_label="subjects in ascending order",
-        y_label="log2 of the fold" if is_log else f"change ({unit})",
+        y_label="log2 fold change from baseline" if is_log else f"change from baseline ({unit_words(unit)})",
         panels=tuple(panels),
     )
 
@@ -201,7 +240,7 @@ def paired_figure(
         lines = []
         for subject_id in sorted({row.subject_id for row in arm.rows}):
             own = sorted((row for row in arm.rows if row.subject_id == subject_id), key=lambda row: places[row.visit])
-            lines.append(Line(name=subject_id, points=tuple(_point(row, places[row.visit]) for row in own)))
+            lines.append(Line(name=subject_id, points=tuple(_point(row, places[row.visit], {}) for row in own)))
         count = f"{len(lines)} pairs"
         title = f"{arm.title} ({count})" if arm.title else count
         panels.append(FigurePanel(title=title, colour=arm.colour, lines=tuple(lines), levels=levels))
@@ -323,12 +362,16 @@ def _arm_styles(definition: StudyDefinition) -> list[tuple[str, str, str]]:
     ]
 
 
-def _point(row: TimepointRow, x: float) -> Point:
+def _point(row: TimepointRow, x: float, batches: Mapping[str, str]) -> Point:
     mark: Mark = "below" if row.comparator == "<" else "above" if row.comparator == ">" else "value"
     words = f"{row.subject_id} {row.visit}: {row.comparator or ''}{row.value:.4g} {row.unit or ''}".strip()
     if row.findings:
         words = f"{words} [{row.findings}]"
-    return Point(x=x, y=row.value or 0.0, mark=mark, words=words)
+    batch, before = batches.get(row.run_id or "", ""), batches.get(row.baseline_run_id or "", "")
+    if batch:
+        words = f"{words}, {batch}"
+    is_ringed = not BATCH_CODES.isdisjoint(row.findings.split(";")) or bool(batch and before and batch != before)
+    return Point(x=x, y=row.value or 0.0, mark=mark, words=words, is_ringed=is_ringed)
 
 
 def _limits(definition: StudyDefinition, rows: Sequence[TimepointRow], measurand: str) -> tuple[Level, ...]:
@@ -353,7 +396,8 @@ def _is_log(definition: StudyDefinition, measurand: str, rows: Sequence[Timepoin
 
 def _unit_label(measurand: str, rows: Sequence[TimepointRow]) -> str:
     unit = next((row.unit for row in rows if row.unit), "")
-    return f"{measurand} ({unit})" if unit else measurand
+    told = unit_words(unit or "")
+    return f"{measurand} ({told})" if told else measurand
 
 
 def _ends(row: ChangeRow, *, is_log: bool) -> tuple[float | None, float | None]:

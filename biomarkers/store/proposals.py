@@ -238,6 +238,13 @@ def proposals_of(reading: Reading, *, run_id: str) -> tuple[Proposal, ...]:
     return _proposals(reading, proposal.c.run_id == run_id)
 
 
+def decided_proposals(reading: Reading, *, most: int) -> tuple[Proposal, ...]:
+    """Return the proposals a person has decided about, the latest decision first; no more of them than asked for."""
+    persons = proposal_answer.c.answer != Answer.OUTDATED.value
+    found = sorted(_proposals(reading, persons), key=lambda one: (one.decided_at or one.proposed_at, one.id), reverse=True)
+    return tuple(found[:most])
+
+
 def _proposals(reading: Reading, *conditions: ColumnElement[bool]) -> tuple[Proposal, ...]:
     query = (
         select(

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
+from operator import itemgetter
+from typing import TypeAlias
 
 from biomarkers.study.arms import ArmAssignments
 from biomarkers.study.roster import Roster
@@ -73,13 +75,8 @@ class Attrition:
         return len(self.subjects_by_stage[stage])
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class _Group:
-    visit_number: int
-    visit: str
-    assay: str
-    measurand: str
-    arm: str
+_Group: TypeAlias = tuple[int, str, str, str, str]
+"""Visit number, visit, assay, measurand and arm; a bare tuple, for there is one to be looked up for every row of the table."""
 
 
 def attrition(
@@ -103,27 +100,31 @@ def attrition(
     for row in rows:
         arm = "" if assignments is None else assignments.arm(row.subject_id)
         if row.visit_number is not None and arm is not None:
-            grouped.setdefault(_Group(row.visit_number, row.visit, row.assay, row.measurand, arm), []).append(row)
-    members = {arm: _members(roster, assignments, arm, as_of) for arm in {group.arm for group in grouped}}
+            group = (row.visit_number, row.visit, row.assay, row.measurand, arm)
+            if group in grouped:
+                grouped[group].append(row)
+            else:
+                grouped[group] = [row]
+    members = {arm: _members(roster, assignments, arm, as_of) for arm in {group[-1] for group in grouped}}
     return tuple(
         Attrition(
-            visit=group.visit,
-            visit_number=group.visit_number,
-            assay=group.assay,
-            measurand=group.measurand,
-            arm=None if assignments is None else group.arm,
-            subjects_by_stage=_stages(grouped[group], members[group.arm]),
-            rows=tuple(grouped[group]),
+            visit=visit,
+            visit_number=number,
+            assay=assay,
+            measurand=measurand,
+            arm=None if assignments is None else arm,
+            subjects_by_stage=_stages(of_group, members[arm]),
+            rows=tuple(of_group),
         )
-        for group in sorted(grouped)
+        for (number, visit, assay, measurand, arm), of_group in sorted(grouped.items(), key=itemgetter(0))
     )
 
 
 def _members(roster: Roster, assignments: ArmAssignments | None, arm: str, as_of: date) -> dict[str, NotExpected | None]:
-    """Return who was randomised by then, and what ended each one's part in the study, if anything did."""
+    """Return who was randomised by then, in order, and what ended each one's part in the study, if anything did."""
     return {
         subject.subject_id: None if (end := study_end(subject)) is None else end.reason
-        for subject in roster.subjects.values()
+        for subject in sorted(roster.subjects.values(), key=lambda one: one.subject_id)
         if (assignments is None or assignments.arm(subject.subject_id) == arm)
         and (subject.randomised_on is None or subject.randomised_on <= as_of)
     }
@@ -133,28 +134,33 @@ _WITHDRAWN = frozenset({NotExpected.OFF_STUDY, NotExpected.CONSENT_WITHDRAWN})
 
 
 def _stages(rows: Sequence[TimepointRow], members: Mapping[str, NotExpected | None]) -> Mapping[Stage, tuple[str, ...]]:
-    ended = {row.subject_id: members.get(row.subject_id) for row in rows if row.status == Status.NOT_EXPECTED}
+    by_status: dict[str, list[str]] = {}
+    paired = []
+    for row in rows:
+        by_status.setdefault(row.status, []).append(row.subject_id)
+        if row.value is not None and row.baseline_run_id is not None:
+            paired.append(row.subject_id)
+    ended = {subject_id: members.get(subject_id) for subject_id in by_status.get(Status.NOT_EXPECTED, ())}
     gone = {subject_id for subject_id, reason in ended.items() if reason is not None}
-    found: dict[Stage, Iterable[str]] = {
-        Stage.RANDOMISED: members,
-        Stage.ON_STUDY: (subject_id for subject_id in members if subject_id not in gone),
-        Stage.PROGRESSED: (one for one, reason in ended.items() if reason is NotExpected.PROGRESSED),
-        Stage.DIED: (one for one, reason in ended.items() if reason is NotExpected.DIED),
-        Stage.WITHDRAWN: (one for one, reason in ended.items() if reason in _WITHDRAWN),
-        Stage.NOT_YET_DUE: _with_status(rows, {Status.NOT_YET_DUE}),
-        Stage.DUE: _with_status(rows, DUE),
-        Stage.MISSING: _with_status(rows, {Status.MISSING}),
-        Stage.RECEIVED: _with_status(rows, RECEIVED),
-        Stage.PENDING: _with_status(rows, {Status.PENDING}),
-        Stage.MEASURED: _with_status(rows, REPORTED),
-        Stage.BELOW: _with_status(rows, {Status.BELOW_RANGE}),
-        Stage.ABOVE: _with_status(rows, {Status.ABOVE_RANGE}),
-        Stage.NOT_EVALUABLE: _with_status(rows, {Status.NOT_EVALUABLE}),
-        Stage.PAIRED: (row.subject_id for row in rows if row.value is not None and row.baseline_run_id is not None),
+
+    def with_status(wanted: Iterable[str]) -> list[str]:
+        return [subject_id for status in wanted for subject_id in by_status.get(status, ())]
+
+    found: dict[Stage, list[str]] = {
+        Stage.RANDOMISED: list(members),
+        Stage.ON_STUDY: [subject_id for subject_id in members if subject_id not in gone],
+        Stage.PROGRESSED: [one for one, reason in ended.items() if reason is NotExpected.PROGRESSED],
+        Stage.DIED: [one for one, reason in ended.items() if reason is NotExpected.DIED],
+        Stage.WITHDRAWN: [one for one, reason in ended.items() if reason in _WITHDRAWN],
+        Stage.NOT_YET_DUE: with_status((Status.NOT_YET_DUE,)),
+        Stage.DUE: with_status(DUE),
+        Stage.MISSING: with_status((Status.MISSING,)),
+        Stage.RECEIVED: with_status(RECEIVED),
+        Stage.PENDING: with_status((Status.PENDING,)),
+        Stage.MEASURED: with_status(REPORTED),
+        Stage.BELOW: with_status((Status.BELOW_RANGE,)),
+        Stage.ABOVE: with_status((Status.ABOVE_RANGE,)),
+        Stage.NOT_EVALUABLE: with_status((Status.NOT_EVALUABLE,)),
+        Stage.PAIRED: paired,
     }
     return {stage: tuple(sorted(found[stage])) for stage in Stage}
-
-
-def _with_status(rows: Iterable[TimepointRow], statuses: Iterable[str]) -> Iterable[str]:
-    wanted = frozenset(statuses)
-    return (row.subject_id for row in rows if row.status in wanted)

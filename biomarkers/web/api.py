@@ -43,8 +43,8 @@ class Errors(BaseModel):
     errors: list[Told]
 
 
-_REFUSALS = {code: {"model": Errors} for code in (400, 401, 403, 404, 409, 413, 422, 429, 503)}
-router = APIRouter(prefix="/api/v1", responses=_REFUSALS)  # type: ignore[arg-type]  # FastAPI's own shape of responses
+REFUSALS = {code: {"model": Errors} for code in (400, 401, 403, 404, 409, 413, 422, 429, 503)}
+router = APIRouter(prefix="/api/v1", responses=REFUSALS)  # type: ignore[arg-type]  # FastAPI's own shape of responses
 
 
 class FileState(BaseModel):

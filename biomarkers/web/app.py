@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from biomarkers.errors import BiomarkersError, TemporarilyUnavailableError
 from biomarkers.laboratory import Laboratory
 from biomarkers.provenance import bytes_digest
-from biomarkers.web import api, metrics
+from biomarkers.web import api, api_proposals, metrics
 from biomarkers.web.border import Border
 from biomarkers.web.identity import LOOPBACK, Needs, open_to_all
 from biomarkers.web.pages import (
@@ -67,6 +67,7 @@ PAGES = (
     nights,
     manual,
     api,
+    api_proposals,
     metrics,
 )
 

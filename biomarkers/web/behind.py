@@ -19,6 +19,7 @@ from biomarkers.results import DerivedAnalysis, Result
 from biomarkers.store import decisions, lookups, signatures
 from biomarkers.store.decisions import WellMask
 from biomarkers.store.evidence import Analysis
+from biomarkers.store.proposals import Proposal, proposals_of
 from biomarkers.store.results import read_analysis
 from biomarkers.store.signatures import Signature, Standing
 from biomarkers.web.refusals import nothing_here
@@ -42,7 +43,7 @@ EVIDENCE_KINDS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunBehind:
-    """A run as it stands, with its files, masks and signatures."""
+    """A run as it stands, with its files, masks, signatures, and what recomputations ever proposed instead."""
 
     entry: lookups.AnalysisEntry
     analysis: Analysis
@@ -51,6 +52,7 @@ class RunBehind:
     signed: tuple[Signature, ...]
     digest: str
     standing: Standing
+    proposed: tuple[Proposal, ...]
 
     @property
     def results(self) -> tuple[Result, ...]:
@@ -80,7 +82,7 @@ class RunBehind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultBehind:
-    """A result with all that led to it, and what stood before it."""
+    """A result with all that led to it, what stood before it, and the analysis of its run that counts."""
 
     version: lookups.ResultVersion
     result: Result
@@ -94,6 +96,7 @@ class ResultBehind:
     signed: tuple[Signature, ...]
     standing: Standing
     files: tuple[str, ...]
+    current_analysis_id: str
 
 
 def run_behind(laboratory: Laboratory, run_id: str) -> RunBehind:
@@ -119,6 +122,7 @@ def run_behind(laboratory: Laboratory, run_id: str) -> RunBehind:
             signed=signed,
             digest=signatures.signed_digest(reading, run_id=run_id),
             standing=signatures.standing(signed),
+            proposed=proposals_of(reading, run_id=run_id),
         )
 
 
@@ -140,6 +144,7 @@ def result_behind(laboratory: Laboratory, result_id: str) -> ResultBehind:
         versions = lookups.result_versions(reading, accession_id=version.accession_id, measurand=version.measurand)
         decided = lookups.decisions_about(reading, result_ids={one.result_id for one in versions})
         signed = signatures.signatures(reading, run_ids=[version.run_id]).get(version.run_id, ())
+        entry = lookups.current_analysis(reading, run_id=version.run_id)
     result = next(one for one in analysis.run.results if one.result_id == result_id)
     return ResultBehind(
         version=version,
@@ -154,6 +159,7 @@ def result_behind(laboratory: Laboratory, result_id: str) -> ResultBehind:
         signed=signed,
         standing=signatures.standing(signed),
         files=evidence_files(laboratory, version.run_id),
+        current_analysis_id="" if entry is None else entry.analysis_id,
     )
 
 

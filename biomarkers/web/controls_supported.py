@@ -121,6 +121,14 @@ CONTROLS = (
         test="tests/unit/web/test_signatures.py::test_a_masked_well_breaks_the_signature_visibly_and_starts_the_plate_anew",
     ),
     SupportedControl(
+        control="Signed results computed again",
+        clause="21 CFR 11.10(e); Annex 11, 10",
+        software="Other numbers for signed results are only proposed, and count once somebody accepts them by password.",
+        laboratory="Says who may accept, looks at old and new number side by side, and reviews the run again.",
+        test="tests/end_to_end/test_proposals_in_the_browser.py::"
+        "test_a_lab_head_accepts_and_refuses_what_changed_under_signed_results_and_all_of_it_stays_on_record",
+    ),
+    SupportedControl(
         control="Signature by its owner alone",
         clause="21 CFR 11.200",
         software="The password is asked for again; a script's token cannot sign.",

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 
 from markupsafe import Markup
 
 from biomarkers.reports.figures import Axis, Drawing, Frame, Tick, linear_axis, log_axis
-from biomarkers.reports.study_figures import FigurePanel, Point, StudyFigure
+from biomarkers.reports.study_figures import STUDY_DAY, FigurePanel, Point, StudyFigure
 
-WIDTH, HEIGHT = 560.0, 330.0
+WIDTH, HEIGHT = 560.0, 350.0
 
 
 def panels(figure: StudyFigure) -> tuple[Markup, ...]:
@@ -25,7 +26,7 @@ def panels(figure: StudyFigure) -> tuple[Markup, ...]:
 def _panel(figure: StudyFigure, panel: FigurePanel, at: int, x_axis: Axis, y_axis: Axis) -> Markup:
     title = f"{figure.title}. {panel.title}".strip(" .")
     drawing = Drawing(WIDTH, HEIGHT, title)
-    frame = Frame(left=64, top=26, width=WIDTH - 78, height=HEIGHT - 74, x=x_axis, y=y_axis)
+    frame = Frame(left=64, top=26, width=WIDTH - 78, height=HEIGHT - 94, x=x_axis, y=y_axis)
     drawing.axes(frame)
     if panel.title:
         drawing.text((frame.left, 16), panel.title, "panel-title", anchor="start")
@@ -43,17 +44,21 @@ def _panel(figure: StudyFigure, panel: FigurePanel, at: int, x_axis: Axis, y_axi
     for bar in panel.bars:
         low = frame.bottom if bar.low is None else frame.at_y(bar.low)
         high = frame.top if bar.high is None else frame.at_y(bar.high)
-        wide = 0.8 * frame.width / max(1, len(panel.bars) + 1)
+        wide = 0.8 * frame.width / (x_axis.high - x_axis.low)  # the axis is shared, however many bars this panel has
         kind = f"bar-change {shade}" + (" bar-bound" if bar.is_bound else "")
         drawing.rectangle((frame.at_x(bar.x) - wide / 2, high), (wide, max(1.0, low - high)), kind, title=bar.words)
     if not panel.lines and not panel.bars:
         drawing.text(((frame.left + frame.right) / 2, (frame.top + frame.bottom) / 2), "nothing to draw", "label")
+    if panel.n_words:
+        drawing.text(((frame.left + frame.right) / 2, HEIGHT - 8), panel.n_words, "label", anchor="middle")
     return drawing.markup()
 
 
 def _mark(drawing: Drawing, place: tuple[float, float], point: Point, shade: str) -> None:
     """Draw a value as a filled circle; a bound hollow, pointing where the value may lie."""
     x, y = place
+    if point.is_ringed:
+        drawing.circle(place, 7.5, "mark-ring")
     if point.mark == "value":
         drawing.circle(place, 3.2, f"mark {shade}", title=point.words)
         return
@@ -72,7 +77,11 @@ def _x_axis(figure: StudyFigure) -> Axis:
     found = [point.x for panel in figure.panels for line in panel.lines for point in line.points]
     low, high = (min(found), max(found)) if found else (0.0, 1.0)
     room = 0.03 * ((high - low) or 1.0)
-    return linear_axis(low - room, high + room, figure.x_label)
+    axis = linear_axis(low - room, high + room, figure.x_label)
+    if figure.x_label != STUDY_DAY:
+        return axis
+    # There is no day 0: the day of the first dose is day 1.
+    return replace(axis, ticks=tuple(Tick(at=1.0, label="1") if tick.at == 0 else tick for tick in axis.ticks))
 
 
 def _y_axis(figure: StudyFigure) -> Axis:

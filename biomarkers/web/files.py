@@ -21,12 +21,18 @@ from biomarkers.laboratory import Laboratory
 from biomarkers.laboratory.status import inbox_name, untaken
 from biomarkers.provenance import utc_now
 from biomarkers.readers.sign_offs import sign_off_text
+from biomarkers.reports.page import by_weight
 from biomarkers.store import alignments, audit, jobs, lookups, study_lists
 from biomarkers.store.jobs import Job, JobState
+from biomarkers.store.results import read_analysis
 from biomarkers.study.visits import Rule
 from biomarkers.timepoints.alignment import Status, TimepointRow
+from biomarkers.web.templates_made import ASSAY_WORDS
 
 EXPIRY_DAYS = 30
+
+REASONS_READ = 20
+"""Runs whose findings are read for the sentence a technician sees; further ones are told by the codes of theirs."""
 
 _ORDER = {"quarantined": 0, "waiting": 0, "specimen": 1, "repeat": 2, "arrival": 3, "lot": 4}
 
@@ -241,7 +247,13 @@ def answer(laboratory: Laboratory, *, job_id: int, by: str, actor: str, reason: 
 
 def needs(laboratory: Laboratory, lines: Sequence[FileLine], rows: Sequence[TimepointRow]) -> list[Need]:
     """Gather what waits for a person: files and specimens first, then repeats, arrivals and lots, each the oldest first."""
-    found = [*_files_in_need(lines), *_specimens(laboratory), *_repeats(rows), *_arrivals(laboratory, rows), *_lots(laboratory)]
+    found = [
+        *_files_in_need(lines),
+        *_specimens(laboratory),
+        *_repeats(laboratory, rows),
+        *_arrivals(laboratory, rows),
+        *_lots(laboratory),
+    ]
     now = utc_now()
     return sorted(found, key=lambda need: (_ORDER[need.kind], need.since is None, need.since or now, need.subject))
 
@@ -276,22 +288,35 @@ def _specimens(laboratory: Laboratory) -> Iterator[Need]:
         )
 
 
-def _repeats(rows: Sequence[TimepointRow]) -> Iterator[Need]:
+def _repeats(laboratory: Laboratory, rows: Sequence[TimepointRow]) -> Iterator[Need]:
     grouped: dict[str, list[TimepointRow]] = {}
     for row in rows:
         if row.status == Status.NOT_EVALUABLE and row.run_id:
             grouped.setdefault(row.run_id, []).append(row)
-    for run_id, several in grouped.items():
+    for number, (run_id, several) in enumerate(grouped.items()):
         accessions = sorted({row.accession_id or "" for row in several})
+        since, reason = _reason(laboratory, run_id) if number < REASONS_READ else (None, "")
         codes = sorted({code for row in several for code in row.findings.split(";") if code})
         yield Need(
-            since=None,
+            since=since,
             kind="repeat",
             subject=", ".join(accessions[:4]) + (f" and {len(accessions) - 4} more" if len(accessions) > 4 else ""),
-            sentence=f"{len(several)} result{'s' if len(several) > 1 else ''} cannot be given: {', '.join(codes)}.",
+            sentence=f"{len(several)} result{'s' if len(several) > 1 else ''} cannot be given. {reason or ', '.join(codes)}",
             remedy="Look at the run, then repeat or dispose.",
             address=f"/runs/{run_id}",
         )
+
+
+def _reason(laboratory: Laboratory, run_id: str) -> tuple[datetime | None, str]:
+    """Tell when a run was recorded, and the weightiest of what keeps its results from being given, in its own sentence."""
+    with laboratory.database.read() as reading:
+        entry = lookups.current_analysis(reading, run_id=run_id)
+        if entry is None:
+            return None, ""
+        run = read_analysis(reading, analysis_id=entry.analysis_id).run
+    withheld = [finding for one in run.results if one.quantity is None for finding in one.findings]
+    found = by_weight([*run.findings, *withheld])
+    return entry.recorded_at, found[0].message if found else ""
 
 
 def _arrivals(laboratory: Laboratory, rows: Sequence[TimepointRow]) -> Iterator[Need]:
@@ -305,11 +330,12 @@ def _arrivals(laboratory: Laboratory, rows: Sequence[TimepointRow]) -> Iterator[
     for (accession, assay), count in grouped.items():
         specimen = specimens.get(accession)
         arrived = None if specimen is None else (specimen.received_at or specimen.collected_at)
+        told = f"{count} {ASSAY_WORDS.get(assay, assay)} measurand{'s have' if count > 1 else ' has'} no result yet"
         yield Need(
             since=None if arrived is None else datetime.combine(arrived.day, datetime.min.time(), utc_now().tzinfo),
             kind="arrival",
             subject=accession,
-            sentence=f"Received, and {count} {assay} measurand{'s have' if count > 1 else ' has'} no result yet.",
+            sentence=f"Received, and {told}.",
             remedy="Measure it.",
             address="/completeness",
         )

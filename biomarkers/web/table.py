@@ -16,6 +16,7 @@ from biomarkers.store import alignments, lookups, timepoint_rows
 from biomarkers.store.study_lists import current_roster
 from biomarkers.study.roster import Roster
 from biomarkers.timepoints.alignment import TimepointRow
+from biomarkers.timepoints.attrition import Attrition, attrition
 from biomarkers.timepoints.due import DueCell
 
 ROWS_ON_A_PAGE = 100
@@ -82,6 +83,7 @@ class TableKeeper:
         self._laboratory = laboratory
         self._lock = threading.Lock()
         self._table: Table | None = None
+        self._attrition: tuple[Table, tuple[Attrition, ...]] | None = None
 
     def current(self) -> Table:
         """Return the table as of today in UTC."""
@@ -97,6 +99,14 @@ class TableKeeper:
                 kept = self._made(day, kept)
                 self._table = kept
             return kept
+
+    def attrition(self, table: Table) -> tuple[Attrition, ...]:
+        """Count who is where, over all arms together, once for each state of the table."""
+        kept = self._attrition
+        if kept is None or kept[0] is not table:
+            kept = (table, attrition(table.rows, table.roster, as_of=table.day))
+            self._attrition = kept
+        return kept[1]
 
     def _made(self, day: date, before: Table | None) -> Table:
         """Read the rows kept in the store; whom it is about and what is due only where that was recorded anew."""

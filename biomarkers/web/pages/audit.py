@@ -11,6 +11,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 
+from biomarkers.reports.page import Parameter, flat_parameters
 from biomarkers.store import audit as trail
 from biomarkers.store import lookups
 from biomarkers.web.access import Right, Visitor
@@ -39,10 +40,15 @@ def audit(
         "audit.html",
         request,
         visitor,
-        events=[(event, json.dumps(event.detail, ensure_ascii=False)) for event in events],
+        events=[(event, _told(event)) for event in events],
         head=head,
         verdict=site.laboratory.verify_audit() if verify else None,
         action=action,
         before=before,
         more=events[-1].number if len(events) == ON_A_PAGE else None,
     )
+
+
+def _told(event: trail.AuditEvent) -> tuple[Parameter, ...]:
+    """Spread what an entry holds out into a line each; nothing where it holds nothing."""
+    return flat_parameters(json.dumps(event.detail, ensure_ascii=False)) if event.detail else ()

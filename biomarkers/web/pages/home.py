@@ -69,7 +69,11 @@ def _reviewer(site: Site, _visitor: Visitor) -> dict[str, object]:
         for verdict in lookups.current_verdicts(reading):
             verdicts.setdefault(verdict.run_id, []).append(verdict)
     standings = {entry.run_id: signatures.standing(signed.get(entry.run_id, ())) for entry in entries}
-    open_runs = [entry for entry in entries if standings[entry.run_id] is not Standing.RELEASED]
+    # What was signed and changed, then what was rejected or has findings, then the rest; each the newest first.
+    open_runs = sorted(
+        (entry for entry in entries if standings[entry.run_id] is not Standing.RELEASED),
+        key=lambda entry: _weight(entry, standings[entry.run_id], verdicts.get(entry.run_id, [])),
+    )
     last: list[tuple[ControlSeries, ChartPoint]] = [
         (series, series.points[-1]) for series in site.laboratory.controls() if series.points
     ]
@@ -77,13 +81,26 @@ def _reviewer(site: Site, _visitor: Visitor) -> dict[str, object]:
     counted = {one.value: sum(found is one for found in standings.values()) for one in Standing}
     return {
         "entries": open_runs[:MOST],
+        "count": len(open_runs),
         "standings": standings,
         "verdicts": verdicts,
         "last_points": troubled,
+        "units": {one.code: one.unit for one in site.laboratory.definition.analytes},
         "counted": counted,
         "nights": nights.reports(site.laboratory)[:1],
-        "proposals": proposals.standing(site),
+        "proposals": proposals.waiting(site),
     }
+
+
+def _weight(entry: lookups.AnalysisEntry, standing: Standing, verdicts: list[lookups.VerdictEntry]) -> int:
+    if standing is Standing.CHANGED:
+        return 0
+    words = {one.verdict for one in verdicts}
+    if "rejected" in words:
+        return 1
+    if words - {"accepted"}:
+        return 2
+    return 3 if words else 4 if entry.finding_codes else 5
 
 
 def _scientist(site: Site, visitor: Visitor) -> dict[str, object]:
@@ -114,9 +131,20 @@ def _auditor(site: Site, _visitor: Visitor) -> dict[str, object]:
     with site.laboratory.database.read() as reading:
         signed = signatures.signatures(reading)
         head = trail.head(reading)
+        names = {entry.run_id: entry.name for entry in lookups.current_analyses(reading)}
         events = [
             event
-            for prefix in ("result.disposed", "wells.", "run.", "user.", "login.failed", "file.uploaded")
+            for prefix in (
+                "result.disposed",
+                "wells.",
+                "run.",
+                "proposal.",
+                "slide.",
+                "file.answered",
+                "user.",
+                "login.failed",
+                "file.uploaded",
+            )
             for event in lookups.latest_events(reading, before=None, action=prefix, limit=10)
         ]
     broken = [one for several in signed.values() for one in several if not one.holds]
@@ -124,6 +152,7 @@ def _auditor(site: Site, _visitor: Visitor) -> dict[str, object]:
         "head": head,
         "verdict": site.laboratory.verify_audit(),
         "broken": broken,
+        "names": names,
         "events": sorted(events, key=lambda event: -event.number)[:20],
         "signed": sum(len(several) for several in signed.values()),
     }

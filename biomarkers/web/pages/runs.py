@@ -15,6 +15,7 @@ from biomarkers.provenance import utc_now
 from biomarkers.reports.plate_figures import CurvePicture
 from biomarkers.store import decisions, lookups, signatures
 from biomarkers.store.controls import plate_positions
+from biomarkers.store.proposals import Answer
 from biomarkers.store.signatures import Meaning, Standing
 from biomarkers.web import behind, gates_compared
 from biomarkers.web.access import Right, Visitor
@@ -84,7 +85,8 @@ def run(request: Request, run_id: str, visitor: Sees, said: str = "") -> Respons
         waits_for_another=_waits_for_another(site, visitor, found),
         said=said if said in {"masked", "unmasked", "signed"} else "",
         renews=site.renew is not None,
-        proposals=[one for one in site.laboratory.proposals() if one.run_id == run_id],
+        proposals=[one for one in found.proposed if one.answer is None and one.analysis_id == found.entry.analysis_id],
+        answered=[one for one in found.proposed if one.answer in {Answer.ACCEPTED, Answer.REFUSED}],
         left_out={one.position for one in found.masks if {m.position: m.masked for m in found.masks}[one.position]},
     )
 

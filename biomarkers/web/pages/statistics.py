@@ -5,6 +5,7 @@ Knows choices and columns. Must not count or compare anything itself.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -12,6 +13,7 @@ from fastapi.responses import Response
 
 from biomarkers.errors import StoreError
 from biomarkers.laboratory.release_changes import ReleaseChange, changes_since, locked_releases
+from biomarkers.timepoints.alignment import Status
 from biomarkers.timepoints.attrition import Attrition, Stage, attrition
 from biomarkers.web.access import Right, Visitor
 from biomarkers.web.identity import Needs
@@ -23,6 +25,19 @@ Sees = Annotated[Visitor, Depends(Needs(Right.TIMEPOINTS))]
 Word = Annotated[str, Query(max_length=100)]
 MOST_SHOWN = 200
 MOST_GROUPS = 150
+
+STATUS_OF_STAGE = {
+    Stage.PROGRESSED: Status.NOT_EXPECTED,
+    Stage.DIED: Status.NOT_EXPECTED,
+    Stage.WITHDRAWN: Status.NOT_EXPECTED,
+    Stage.NOT_YET_DUE: Status.NOT_YET_DUE,
+    Stage.MISSING: Status.MISSING,
+    Stage.PENDING: Status.PENDING,
+    Stage.BELOW: Status.BELOW_RANGE,
+    Stage.ABOVE: Status.ABOVE_RANGE,
+    Stage.NOT_EVALUABLE: Status.NOT_EVALUABLE,
+}
+"""Where one status of the timepoint table holds the subjects of a stage, who looks closer is led there."""
 
 KIND_WORDS = {
     "value": "another number",
@@ -72,7 +87,7 @@ def statistics(
         visitor,
         groups=groups[:MOST_GROUPS],
         more_groups=max(0, len(groups) - MOST_GROUPS),
-        stages=list(Stage),
+        stages=[(stage, STATUS_OF_STAGE.get(stage)) for stage in Stage],
         with_arm=arm,
         releases=releases,
         since=since,
@@ -90,15 +105,17 @@ def statistics(
     )
 
 
-def _attrition(site: Site, *, measurand: str, visit: str, arm: bool) -> tuple[Attrition, ...]:
+def _attrition(site: Site, *, measurand: str, visit: str, arm: bool) -> list[Attrition]:
     table = site.table.current()
-    rows = [row for row in table.rows if measurand in {"", row.measurand} and visit in {"", row.visit}]
-    assignments = None
-    if arm:
+    if not arm:
+        groups: Iterable[Attrition] = site.table.attrition(table)
+    else:
         try:
             assignments = site.laboratory.arms()
         except StoreError as error:
             raise RequestRefusedError(
                 status=409, what="No allocations are loaded.", remedy="Run 'biomarkers arms load LAB FILE'."
             ) from error
-    return attrition(rows, table.roster, assignments, as_of=table.day)
+        rows = [row for row in table.rows if measurand in {"", row.measurand} and visit in {"", row.visit}]
+        groups = attrition(rows, table.roster, assignments, as_of=table.day)
+    return [one for one in groups if measurand in {"", one.measurand} and visit in {"", one.visit}]

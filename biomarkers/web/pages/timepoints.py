@@ -13,6 +13,9 @@ from markupsafe import Markup
 
 from biomarkers.reports.study_figures import StudyFigure, course_figure, waterfall_figure
 from biomarkers.reports.tables import write_table
+from biomarkers.results import Assay
+from biomarkers.store.controls import stored_controls
+from biomarkers.store.tubes import batched_tubes
 from biomarkers.study.arms import ArmAssignments
 from biomarkers.study.definition import BASELINE_VISIT
 from biomarkers.timepoints.alignment import Status, TimepointRow
@@ -168,12 +171,21 @@ def figures(
     here = [
         row for row in rows if row.measurand == choice.measurand and (not choice.subject or row.subject_id == choice.subject)
     ]
-    found = [course_figure(definition, here, choice.measurand, assignments)]
+    found = [course_figure(definition, here, choice.measurand, assignments, batch_by_run=_batches(site, choice.measurand))]
     if choice.visit and choice.visit != BASELINE_VISIT:
         changes = change_rows(here, definition)
         found.append(waterfall_figure(definition, changes, choice.measurand, choice.visit, assignments))
     drawn = (figure for figure in found if any(panel.lines or panel.bars for panel in figure.panels))
     return [(figure, drawings.panels(figure)) for figure in drawn]
+
+
+def _batches(site: Site, measurand: str) -> dict[str, str]:
+    """Return the kit lot of each plate that measured an analyte, or the staining batch of each tube, by run."""
+    declared = site.laboratory.definition.measurand(measurand)
+    with site.laboratory.database.read() as reading:
+        if declared is not None and declared.assay is Assay.CYTOMETRY:
+            return {one.run_id: one.batch for one in batched_tubes(reading)}
+        return {one.run_id: one.record.kit_lot for one in stored_controls(reading, analyte=measurand)}
 
 
 def counts(site: Site, rows: tuple[TimepointRow, ...], measurand: str) -> list[tuple[str, dict[str, int]]]:

@@ -12,6 +12,20 @@
   };
   localTimes(document);
 
+  // A table wider than its place is scrolled by keyboard as well; one that fits is no stop on the way.
+  const reachable = () => {
+    for (const place of document.querySelectorAll(".scroll")) {
+      const words = place.getAttribute("aria-label") ?? place.closest("section")?.querySelector("h2, h3")?.textContent.trim();
+      if (place.scrollWidth > place.clientWidth + 1) {
+        place.tabIndex = 0;
+        place.setAttribute("role", "region");
+        place.setAttribute("aria-label", words || "Table");
+      } else place.removeAttribute("tabindex");
+    }
+  };
+  reachable();
+  addEventListener("resize", reachable);
+
   // The board asks again every few seconds, and only while somebody can see it.
   const live = document.getElementById("live");
   if (live) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import date, timedelta
 from xml.etree import ElementTree as ET
 
@@ -124,6 +125,36 @@ def test_a_waterfall_is_in_ascending_order_and_a_bound_reaches_from_end_to_end()
     assert bound.low is None or bound.high is None
     heights = [(bar.low or 0.0) + (bar.high or 0.0) for bar in panel.bars if not bar.is_bound]
     assert heights == sorted(heights)
+
+
+def test_n_stands_under_every_course_by_visit_and_arm_and_visits_without_anybody_say_so() -> None:
+    (together,) = figures()["course"].panels
+    assert together.n_words == "n: BASELINE 8 · C2D1 8 · C6D1 0 · PROGRESSION 0"
+    assert [panel.counts[1] for panel in figures(ARMS)["course"].panels] == [("C2D1", 4), ("C2D1", 4)]
+    assert [panel.counts for panel in figures(ARMS)["waterfall"].panels] == [(("C2D1", 4),), (("C2D1", 4),)]
+
+
+def test_a_number_from_another_batch_than_its_baseline_is_ringed_and_the_caption_says_what_a_ring_is() -> None:
+    table = tuple(replace(row, findings="BATCH_CHANGED") if row.subject_id == "S0001" else row for row in rows())
+    figure = course_figure(definition(), table, "IL6")
+    (panel,) = figure.panels
+    assert {line.name for line in panel.lines if any(point.is_ringed for point in line.points)} == {"S0001"}
+    assert "A ring marks another lot, batch" in figure.caption
+    assert "ring" not in figures()["course"].caption
+
+
+def test_a_number_measured_with_another_kit_lot_than_its_baseline_is_ringed_and_names_its_lot() -> None:
+    ran = {row.run_id for row in rows() if row.run_id}
+    one_lot = course_figure(definition(), rows(), "IL6", batch_by_run=dict.fromkeys(ran, "LOT-1")).panels[0]
+    two_lots = course_figure(definition(), rows(), "IL6", batch_by_run={"run-0": "LOT-1", "run-1": "LOT-2"}).panels[0]
+    ringed = {
+        name: [point.words for line in panel.lines for point in line.points if point.is_ringed]
+        for name, panel in (("one", one_lot), ("two", two_lots))
+    }
+    changed = [row for row in rows() if row.measurand == "IL6" and row.baseline_run_id and row.baseline_run_id != row.run_id]
+    assert ringed["one"] == []
+    assert len(ringed["two"]) == len([row for row in changed if row.value is not None]) > 0
+    assert all("LOT-" in words for words in ringed["two"])
 
 
 def test_pairs_are_subjects_with_both_visits() -> None:

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Protocol
 import httpx
 import pytest
 import uvicorn
+import watched_browser
 from argon2 import PasswordHasher
+from watched_browser import chromium_launched
 
 from biomarkers.cytometry.analysis import AcquisitionAnalysis
 from biomarkers.cytometry.examined import examine
@@ -61,7 +63,7 @@ from flows.slide_work import (
 from flows.work import Analysed, Specimens, WorkFile
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser
 
 LEASE = timedelta(minutes=5)
 PASSWORD = "a quiet afternoon in the lab"  # noqa: S105  - of everybody in these tests
@@ -320,7 +322,7 @@ def _record_slides(laboratory: Laboratory, specimens: Specimens, inbox: Path) ->
         with laboratory.database.write() as transaction:
             record_analysis(transaction, analysis, reason="", recorded_at=now)
         evidence = slide_evidence(SlideFilesWork(plan=plan, measurements=tiles, analysis=analysis))
-        write_evidence(folder, analysis.run.run_id, evidence)
+        write_evidence(folder, analysis.run.run_id, evidence, of=analysis.run.analysis_id)
 
 
 def _stranded(laboratory: Laboratory) -> None:
@@ -447,61 +449,19 @@ def serve() -> Iterator[Callable[[Laboratory], Served]]:
         yield begin
 
 
-FLAGS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-]
-
-
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    api = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("no Chromium on this machine (looked for chromium and chromium-browser on the path)")
-    with api.sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+    with chromium_launched() as launched:
         yield launched
-        launched.close()
 
 
-class Watched:
-    """A page whose console and requests are watched."""
+class Watched(watched_browser.Watched):
+    """A page of these tests' own laboratories, whose people share a password."""
 
-    def __init__(self, browser: Browser, served: Served, size: tuple[int, int] = (1366, 850)) -> None:
-        self.served = served
-        self.context = browser.new_context(viewport={"width": size[0], "height": size[1]}, accept_downloads=True)
-        self.page: Page = self.context.new_page()
-        self.said: list[str] = []
-        self.strangers: list[str] = []
-        self.page.on("console", lambda told: self.said.append(f"{told.type}: {told.text}"))
-        self.page.on("pageerror", lambda error: self.said.append(f"error: {error}"))
-        self.page.on("request", self._asked)
+    served: Served
 
-    def _asked(self, request: object) -> None:
-        address = request.url  # type: ignore[attr-defined]
-        if not address.startswith((self.served.url, "data:", "blob:")):
-            self.strangers.append(address)
-
-    def log_in(self, name: str) -> None:
-        self.page.goto(f"{self.served.url}/login")
-        self.page.fill("[name=name]", name)
-        self.page.fill("[name=password]", PASSWORD)
-        self.page.keyboard.press("Enter")
-        self.page.wait_for_selector("text=Log out")
-
-    def close(self) -> None:
-        self.context.close()
-        assert self.said == []
-        assert self.strangers == []
-
-    def until(self, expression: str) -> None:
-        """Wait until an expression holds; the browser's own way evaluates text, which the page's policy forbids."""
-        for _ in range(600):
-            if self.page.evaluate(expression):
-                return
-            self.page.wait_for_timeout(50)
-        raise AssertionError(expression)
+    def log_in(self, name: str, password: str = PASSWORD) -> None:
+        super().log_in(name, password)
 
 
 class Watch(Protocol):

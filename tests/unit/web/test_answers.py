@@ -22,6 +22,7 @@ from biomarkers.store.jobs import Reason
 from biomarkers.store.proposals import record_or_propose
 from biomarkers.store.results import read_analysis
 from biomarkers.store.signatures import Meaning
+from biomarkers.timepoints.attrition import Stage
 
 if TYPE_CHECKING:
     import httpx
@@ -34,11 +35,21 @@ def csrf(client: httpx.Client) -> str:
     return found.group(1)
 
 
+PASSWORD = "a quiet afternoon in the lab"  # noqa: S105  - of everybody in these tests
+
+
 def propose(served: Served) -> tuple[str, str, float]:
     """Sign a plate and let a recomputation come to one other number; return run, measurand and that number."""
     now = utc_now()
     with served.laboratory.database.write() as transaction:
-        entry = next(one for one in lookups.current_analyses(transaction) if one.assay == "elisa" and not one.step)
+        entry, analysis, first = next(
+            (entry, analysis, one)
+            for entry in lookups.current_analyses(transaction)
+            if entry.assay == "elisa" and not entry.step
+            for analysis in [read_analysis(transaction, analysis_id=entry.analysis_id)]
+            for one in analysis.run.results
+            if one.quantity is not None and not one.quantity.comparator
+        )
         signatures.sign(
             transaction,
             run_id=entry.run_id,
@@ -49,8 +60,6 @@ def propose(served: Served) -> tuple[str, str, float]:
             signed_at=now,
             reason="",
         )
-        analysis = read_analysis(transaction, analysis_id=entry.analysis_id)
-        first = next(one for one in analysis.run.results if one.quantity is not None)
         assert first.quantity is not None
         other = Quantity(value=first.quantity.value * 2, unit=first.quantity.unit, comparator="")
         results = tuple(replace(one, quantity=other) if one is first else one for one in analysis.run.results)
@@ -75,21 +84,33 @@ def test_a_proposal_is_listed_and_decided_by_a_reviewer_with_a_reason_in_their_n
         assert "A better fit." in page
         assert f"<td>{measurand}</td>" in page
         assert f'<data value="{value!r}">' in page
+        assert "+100.0 %" in page
+        assert "reviewed by Dr. Reviewer" in page
     assert "A recomputation proposes other results" in own_served.logged_in("scientist").get(f"/runs/{run_id}").text
+    (listed,) = reviewer.get("/api/v1/proposals").json()
+    assert (listed["run_id"], listed["reason"], listed["outcome"]) == (run_id, "A better fit.", "waits for a decision")
+    assert [(one["measurand"], one["after"]["value"]) for one in listed["changes"]] == [(measurand, value)]
     number = re.search(r'action="/proposals/(\d+)/decisions"', page)
     assert number is not None
     address, given = (
         f"/proposals/{number.group(1)}/decisions",
-        {"csrf": csrf(reviewer), "answer": "accepted", "reason": "sound"},
+        {"csrf": csrf(reviewer), "answer": "accepted", "reason": "sound", "password": PASSWORD},
     )
     assert reviewer.post(address, data={**given, "reason": " "}).status_code == 400
     assert reviewer.post(address, data={**given, "answer": "outdated"}).status_code == 400
+    assert reviewer.post(address, data={**given, "password": "wrong"}).status_code == 403
+    with own_served.client(headers=own_served.token("reviewer")) as script:
+        assert script.post(address, data=given).status_code == 403
     assert own_served.renewed == []
     answer = reviewer.post(address, data=given, follow_redirects=True)
     assert "Accepted." in answer.text
     assert "Nothing waits for a decision." in answer.text
+    assert "not computed yet" in answer.text
+    assert "recomputation accepted</b> by reviewer: sound" in own_served.logged_in("scientist").get(f"/runs/{run_id}").text
     assert own_served.renewed == [(run_id, "reviewer accepted what a recomputation proposed: sound")]
     assert reviewer.post(address, data=given).status_code == 409
+    (listed,) = reviewer.get("/api/v1/proposals").json()
+    assert (listed["answer"], listed["decided_by"], listed["decision_reason"]) == ("accepted", "reviewer", "sound")
     event = own_served.logged_in("auditor").get("/api/v1/audit?action=proposal.").json()[0]
     assert (event["actor"], event["action"], event["reason"]) == ("reviewer", "proposal.accepted", "sound")
 
@@ -102,6 +123,7 @@ def test_a_refused_proposal_starts_nothing_and_what_was_signed_stands(own_served
     given = {"csrf": csrf(reviewer), "answer": "refused", "reason": "the old fit holds"}
     reviewer.post(f"/proposals/{number.group(1)}/decisions", data=given)
     assert own_served.renewed == []
+    assert "what was signed stands" in reviewer.get("/proposals").text
     runs = reviewer.get("/api/v1/runs").json()
     assert next(run["standing"] for run in runs if run["run_id"] == run_id) == "reviewed"
 
@@ -187,7 +209,8 @@ def test_attrition_counts_who_is_where_and_tells_arms_to_one_role_alone(people_s
     rows = [one for one in people_served.laboratory.rows() if one.measurand == "IL6" and one.visit == "BASELINE"]
     found = re.search(r'<th scope="row">BASELINE</th><td>IL6</td>(.*?)</tr>', page)
     assert found is not None
-    counts = re.findall(r'<td class="n"[^>]*>(\d*)</td>', found.group(1))
+    counts = re.findall(r'<td class="n[^"]*">(?:<a [^>]*>)?(\d+)', found.group(1))
+    assert len(counts) == len(Stage)
     assert counts[0] == str(len({one.subject_id for one in rows}))
     assert scientist.get("/statistics?arm=true").status_code == 403
     assert '<th scope="col">arm</th>' in people_served.logged_in("unblinded_scientist").get("/statistics?arm=true").text

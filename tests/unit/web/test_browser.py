@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from readable import faults
 
 from biomarkers.store.slides import stored_slides
 
@@ -29,18 +30,18 @@ PAGES = {
     ),
     "reviewer": ("/", "/runs/PLATE", "/pathology", "/proposals"),
     "scientist": ("/", "/statistics", "/timepoints", "/timepoints?measurand=MEASURAND&visit=C2D1", "/results/RESULT"),
-    "unblinded_scientist": ("/", "/timepoints?measurand=MEASURAND&visit=C2D1&arm=true"),
+    "unblinded_scientist": ("/", "/timepoints?measurand=MEASURAND&visit=C2D1&arm=true", "/statistics?arm=true"),
     "auditor": ("/", "/audit?verify=true"),
     "operator": ("/", "/people", "/controls", "/api", "/account"),
 }
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_every_page_shows_without_a_word_on_the_console_or_a_request_elsewhere(
+def test_every_page_can_be_read_and_reached_without_a_word_on_the_console_or_a_request_elsewhere(
     watch: Watch, people_served: Served, shots: Path, size: str
 ) -> None:
     names = _names(people_served)
-    wide = []
+    wide, wrong = [], []
     for role, paths in PAGES.items():
         watched = watch(people_served, SIZES[size])
         watched.log_in(role)
@@ -52,9 +53,11 @@ def test_every_page_shows_without_a_word_on_the_console_or_a_request_elsewhere(
             beyond = watched.page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
             if beyond > 0:
                 wide.append((role, path, beyond))
+            wrong += [(role, path, fault) for fault in faults(watched.page)]
             watched.page.screenshot(path=str(shots / f"{role}-{at}-{size}.png"), full_page=True)
         watched.close()
     assert wide == []
+    assert wrong == [], "\n".join(map(str, wrong))
 
 
 def _names(served: Served) -> dict[str, str]:
@@ -186,7 +189,7 @@ def test_a_slide_is_moved_and_zoomed_by_keyboard_down_to_its_own_pixels_with_its
     page.wait_for_selector("#slide[data-centre='512,512']")
     watched.until("location.hash.startsWith('#x=512&y=512')")
     page.reload()
-    page.wait_for_selector("#slide[data-centre='512,512']")  # the address keeps the place
+    page.wait_for_selector("#slide[data-ready=yes][data-missing='0'][data-centre='512,512']")  # the address keeps the place
     drawn = page.evaluate(
         """() => { const canvas = document.querySelector('#slide canvas'), pen = canvas.getContext('2d');
         const seen = pen.getImageData(canvas.width / 2 - 50, canvas.height / 2 - 50, 100, 100).data;

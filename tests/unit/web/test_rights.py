@@ -67,6 +67,7 @@ EXPECTED: dict[str, str] = {
     "GET /api/v1/results/{result_id}": "TRSUA",
     "POST /api/v1/runs/{run_id}/masks": "TR",
     "GET /api/v1/completeness": "TRSUA",
+    "GET /api/v1/proposals": "TRSUA",
     "GET /api/v1/charts": "TRSUA",
     "GET /api/v1/audit": "A",
     "GET /api/v1/audit/verdict": "A",
