@@ -14,6 +14,7 @@ from biomarkers.cytometry.analysis import AcquisitionAnalysis, PopulationRecord
 from biomarkers.cytometry.joint_analysis import JointAnalysis
 from biomarkers.elisa.records import CurveRecord, PlateAnalysis, WellRecord
 from biomarkers.ihc.analysis import ScoreRecord, SlideAnalysis
+from biomarkers.lab.evidence import is_shown
 from biomarkers.laboratory import Laboratory
 from biomarkers.results import DerivedAnalysis, Result
 from biomarkers.store import decisions, lookups, signatures
@@ -43,11 +44,15 @@ EVIDENCE_KINDS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunBehind:
-    """A run as it stands, with its files, masks, signatures, and what recomputations ever proposed instead."""
+    """A run as it stands, with its files, masks, signatures, and what recomputations ever proposed instead.
+
+    ``is_drawn`` is false for the moment in which the files, if there are any, still show an earlier analysis.
+    """
 
     entry: lookups.AnalysisEntry
     analysis: Analysis
     files: tuple[str, ...]
+    is_drawn: bool
     masks: tuple[WellMask, ...]
     signed: tuple[Signature, ...]
     digest: str
@@ -114,9 +119,11 @@ def run_behind(laboratory: Laboratory, run_id: str) -> RunBehind:
         if entry is None:
             raise nothing_here("There is no such run.")
         signed = signatures.signatures(reading, run_ids=[run_id]).get(run_id, ())
+        analysis = read_analysis(reading, analysis_id=entry.analysis_id)
         return RunBehind(
             entry=entry,
-            analysis=read_analysis(reading, analysis_id=entry.analysis_id),
+            analysis=analysis,
+            is_drawn=_is_drawn(laboratory, analysis),
             files=evidence_files(laboratory, run_id),
             masks=decisions.mask_history(reading, run_id=run_id),
             signed=signed,
@@ -124,6 +131,13 @@ def run_behind(laboratory: Laboratory, run_id: str) -> RunBehind:
             standing=signatures.standing(signed),
             proposed=proposals_of(reading, run_id=run_id),
         )
+
+
+def _is_drawn(laboratory: Laboratory, analysis: Analysis) -> bool:
+    """Whether the evidence kept is this analysis's; what was derived brings its own or has none."""
+    if not isinstance(analysis, PlateAnalysis | AcquisitionAnalysis | SlideAnalysis):
+        return True
+    return is_shown(laboratory.folder, analysis.run.run_id, of=analysis.run.analysis_id)
 
 
 def result_behind(laboratory: Laboratory, result_id: str) -> ResultBehind:

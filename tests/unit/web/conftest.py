@@ -241,13 +241,12 @@ def _record(laboratory: Laboratory, kind: str, specimens: Specimens, *paths: Pat
             jobs.finish(transaction, job_id=job.id, owner="tests", state=JobState.RECORDED, finished_at=now, sha256=file.sha256)
             jobs.acknowledge(transaction, job_id=job.id, settled_name=path.name, acknowledged_at=now)
     for analysis in outcome.analyses:
-        evidence = folder.evidence / analysis.run.run_id
-        evidence.mkdir(parents=True, exist_ok=True)
-        (evidence / "quality.html").write_text("<!DOCTYPE html><title>Quality</title><style>p{color:teal}</style><p>Sound.</p>")
+        files = {"quality.html": b"<!DOCTYPE html><title>Quality</title><style>p{color:teal}</style><p>Sound.</p>"}
         if isinstance(analysis, AcquisitionAnalysis):
             compared = compared_as_recorded(folder, analysis)
             if compared is not None:
-                (evidence / COMPARED_FILE).write_text(compared.model_dump_json())
+                files[COMPARED_FILE] = compared.model_dump_json().encode()
+        write_evidence(folder, analysis.run.run_id, files, of=analysis.run.analysis_id)
     return len(outcome.analyses)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import openpyxl
 import pytest
 
+from biomarkers.lab.evidence import OF, write_evidence
 from biomarkers.store import lookups
 from biomarkers.store.results import read_analysis
 from biomarkers.store.users import Role
@@ -194,3 +195,19 @@ def test_every_test_the_page_on_records_names_exists(project_root: object) -> No
 
 def test_every_right_is_given_to_some_role() -> None:
     assert set().union(*RIGHTS.values()) == set(Right)
+
+
+def test_a_run_says_while_its_quality_page_shows_an_earlier_analysis_or_none(people_served: Served) -> None:
+    client, folder = people_served.logged_in("scientist"), people_served.laboratory.folder
+    row = next(row for row in people_served.laboratory.rows() if row.assay == "elisa" and row.run_id)
+    run_id, place = str(row.run_id), folder.evidence / str(row.run_id)
+    said, page = (place / OF).read_bytes(), (place / "quality.html").read_bytes()
+    assert "being drawn" not in client.get(f"/runs/{run_id}").text
+    try:
+        write_evidence(folder, run_id, {"quality.html": page}, of="a-00000000000000000000")
+        assert "shows an earlier analysis" in client.get(f"/runs/{run_id}").text
+        write_evidence(folder, run_id, {}, of="a-00000000000000000000")
+        assert "The quality page is being drawn." in client.get(f"/runs/{run_id}").text
+    finally:
+        (place / "quality.html").write_bytes(page)
+        (place / OF).write_bytes(said)
