@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from biomarkers.cytometry.analysis import AcquisitionAnalysis
 from biomarkers.errors import WaitingForFileError
 from biomarkers.lab.archive import named
+from biomarkers.lab.drafts import own_name
 from biomarkers.lab.inbox import DroppedFile, is_sidecar, stem
 from biomarkers.readers.tube_sidecars import signs_gates
 from biomarkers.store.results import RecordedRun, is_recorded, run_by_instrument
@@ -75,7 +76,7 @@ async def acquisitions(groups: Sequence[Sequence[DroppedFile]]) -> None:
 
 
 def _signs(sidecar: Held) -> bool:
-    with named(bench().laboratory.folder, steps.place_name(), {sidecar.file.name: sidecar.sha256}) as place:
+    with named(bench().laboratory.folder, own_name(), {sidecar.file.name: sidecar.sha256}) as place:
         return signs_gates(place / sidecar.file.name)
 
 

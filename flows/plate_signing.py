@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from biomarkers.errors import BiomarkersError, WaitingForFileError
 from biomarkers.lab.archive import named
+from biomarkers.lab.drafts import own_name
 from biomarkers.lab.inbox import stem
 from biomarkers.provenance import utc_now
 from biomarkers.readers.sign_offs import SignOff, read_sign_off
@@ -25,7 +26,7 @@ from flows.work import Analysed
 def read(sidecar: Held) -> SignOff | None:
     """Read a sidecar; None where it cannot be used, and it is then in quarantine."""
     try:
-        with named(bench().laboratory.folder, steps.place_name(), {sidecar.file.name: sidecar.sha256}) as place:
+        with named(bench().laboratory.folder, own_name(), {sidecar.file.name: sidecar.sha256}) as place:
             return read_sign_off(place / sidecar.file.name)
     except BiomarkersError as error:
         if error.is_transient:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from biomarkers.errors import BiomarkersError, WaitingForFileError
 from biomarkers.lab.archive import named
+from biomarkers.lab.drafts import own_name
 from biomarkers.lab.inbox import is_annotation, is_class_list, is_label_image, is_sidecar, stem
 from biomarkers.readers.slide_sidecars import read_slide_sidecar
 from biomarkers.results import Assay
@@ -111,7 +112,7 @@ def _grouped(held: Sequence[Held]) -> _Group | None:
     said = None
     if sidecars:
         try:
-            with named(bench().laboratory.folder, steps.place_name(), {sidecars[0].file.name: sidecars[0].sha256}) as place:
+            with named(bench().laboratory.folder, own_name(), {sidecars[0].file.name: sidecars[0].sha256}) as place:
                 said = read_slide_sidecar(place / sidecars[0].file.name)
         except BiomarkersError as error:
             if error.is_transient:

@@ -6,8 +6,6 @@ Knows what follows an outcome, and that every step is safe to repeat after a cra
 from __future__ import annotations
 
 import contextlib
-import os
-import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -217,7 +215,9 @@ def _put_away(job: Job, why: BiomarkersError | None = None) -> None:
     settled = job.settled_name
     if _is_still(dropped, job):
         error = why or BiomarkersError(what=job.what, where=job.where, remedy=job.remedy)
-        moved = archive.put_away(dropped, _target(job), why=error if job.state is JobState.QUARANTINED else None)
+        moved = archive.put_away(
+            laboratory.folder, dropped, _target(job), why=error if job.state is JobState.QUARANTINED else None
+        )
         settled = jobs.LEFT_IN_PLACE if moved is None else moved
     with laboratory.database.write() as transaction:
         jobs.acknowledge(transaction, job_id=job.id, settled_name=settled, acknowledged_at=utc_now())
@@ -274,11 +274,6 @@ def _brought_back(job: Job, back: Path) -> bool:
 def now() -> datetime:
     """Return the moment that results computed now are stamped with."""
     return utc_now()
-
-
-def place_name() -> str:
-    """Name a folder for archived files that this process alone works on."""
-    return f"{os.getpid()}-{uuid.uuid4().hex}"
 
 
 def specimens() -> Specimens:

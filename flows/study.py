@@ -13,6 +13,7 @@ from pathlib import Path
 from biomarkers.elisa.lots import KitLot
 from biomarkers.errors import BiomarkersError, SourceFileError
 from biomarkers.lab.archive import named
+from biomarkers.lab.drafts import own_name
 from biomarkers.lab.inbox import DroppedFile
 from biomarkers.provenance import utc_now
 from biomarkers.readers.haematology import read_haematology
@@ -126,7 +127,7 @@ def _read(held: Held) -> _List | None:
         if current_digest(reading, kind=kind) == held.sha256:
             return None
         recorded = _IDS[kind](reading)
-    with named(laboratory.folder, steps.place_name(), {name: held.sha256}) as place:
+    with named(laboratory.folder, own_name(), {name: held.sha256}) as place:
         found = _READERS[kind](place / name, laboratory.definition, held.sha256)
     vanished = sorted(recorded - found.ids)
     if vanished:

@@ -6,8 +6,6 @@ machine, and returns frozen records.
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ from biomarkers.errors import (
     is_of_the_machine,
 )
 from biomarkers.lab.archive import named
+from biomarkers.lab.drafts import own_name
 from biomarkers.lab.folders import LabFolder
 from biomarkers.study.declaration import Material
 
@@ -98,8 +97,7 @@ class _Blame(Exception):  # noqa: N818  - not an error of its own; carries one o
 @contextmanager
 def opened(folder: LabFolder, *files: WorkFile) -> Iterator[Path]:
     """Give archived files their own names in a folder that is this process's alone."""
-    owner = f"{os.getpid()}-{uuid.uuid4().hex}"
-    with named(folder, owner, {file.name: file.sha256 for file in files}) as place:
+    with named(folder, own_name(), {file.name: file.sha256 for file in files}) as place:
         yield place
 
 

@@ -11,7 +11,6 @@ import hashlib
 import os
 import shutil
 import stat
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,10 +23,15 @@ from biomarkers.errors import (
     TemporarilyUnavailableError,
     is_of_the_machine,
 )
+from biomarkers.lab.drafts import is_left_behind, own_name, write_whole
 from biomarkers.lab.folders import LabFolder, sync_folder
 from biomarkers.lab.pressure import require_room
 
 CHUNK_BYTES = 1 << 20
+
+
+INCOMING = ".incoming-"
+"""How the names of files begin that are being copied in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +72,7 @@ def admit(folder: LabFolder, dropped: Path) -> Admitted:
     LabFolderError
         The archive cannot be written.
     """
-    incoming = folder.raw / f".incoming-{os.getpid()}-{uuid.uuid4().hex}"
+    incoming = folder.raw / f"{INCOMING}{own_name()}"
     require_room(folder.raw, for_bytes=_size(dropped))
     try:
         digest, size = _copy(dropped, incoming)
@@ -172,7 +176,7 @@ def named(folder: LabFolder, owner: str, files: dict[str, str]) -> Iterator[Path
         shutil.rmtree(place, ignore_errors=True)
 
 
-def put_away(dropped: Path, target_folder: Path, *, why: BiomarkersError | None = None) -> str | None:
+def put_away(folder: LabFolder, dropped: Path, target_folder: Path, *, why: BiomarkersError | None = None) -> str | None:
     """Move a dropped file into a folder, never over another; return the name it got there.
 
     A second file of the same name gets a suffix. Safe to call again after a crash at any point. A file on a share that may
@@ -185,14 +189,14 @@ def put_away(dropped: Path, target_folder: Path, *, why: BiomarkersError | None 
     """
     target_folder.mkdir(parents=True, exist_ok=True)
     if not os.access(dropped.parent, os.W_OK):
-        _explain(dropped, target_folder, why)
+        _explain(folder, dropped, target_folder, why)
         return None
     for name in _candidates(dropped.name):
         target = target_folder / name
         if not _linked(dropped, target):
             continue
         if why is not None:
-            write_reason(target_folder, name, why)
+            write_reason(folder, target_folder, name, why)
         try:
             if target.samefile(dropped):
                 dropped.unlink()
@@ -202,7 +206,7 @@ def put_away(dropped: Path, target_folder: Path, *, why: BiomarkersError | None 
             if error.errno not in _MAY_NOT_BE_MOVED or not dropped.exists():
                 raise
             target.unlink()
-            _explain(dropped, target_folder, why)
+            _explain(folder, dropped, target_folder, why)
             return None
         sync_folder(target_folder)
         return name
@@ -212,10 +216,10 @@ def put_away(dropped: Path, target_folder: Path, *, why: BiomarkersError | None 
 _MAY_NOT_BE_MOVED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
-def _explain(dropped: Path, target_folder: Path, why: BiomarkersError | None) -> None:
+def _explain(folder: LabFolder, dropped: Path, target_folder: Path, why: BiomarkersError | None) -> None:
     """Put the note of a file that cannot be moved to where the file would have gone."""
     if why is not None:
-        write_reason(target_folder, dropped.name, why)
+        write_reason(folder, target_folder, dropped.name, why)
 
 
 def _linked(dropped: Path, target: Path) -> bool:
@@ -246,26 +250,27 @@ def _candidates(name: str) -> Iterator[str]:
         count += 1
 
 
-def write_reason(target_folder: Path, name: str, error: BiomarkersError) -> None:
+def write_reason(folder: LabFolder, target_folder: Path, name: str, error: BiomarkersError) -> None:
     """Write the note beside a quarantined file: what happened, where, what to do; whole or not at all."""
     target_folder.mkdir(parents=True, exist_ok=True)
     lines = []
     for fault in error.faults:
         parts = {"What happened: ": fault.what, "Where:         ": fault.where, "What to do:    ": fault.remedy}
         lines += [*(f"{heading}{told}" for heading, told in parts.items() if told), ""]
-    note = target_folder / f"{name}.reason.txt"
-    draft = target_folder / f".{name}.reason.{os.getpid()}"
-    draft.write_text("\n".join(lines), encoding="utf-8")
-    draft.replace(note)
+    write_whole(folder, target_folder / f"{name}.reason.txt", "\n".join(lines).encode())
 
 
 def remove_leftovers(folder: LabFolder, *, is_alive: set[int]) -> None:
-    """Remove half-copied files and links of processes that are no more; ``is_alive`` holds the living process ids."""
-    for leftover in folder.raw.glob(".incoming-*"):
-        if int(leftover.name.split("-")[1]) not in is_alive:
+    """Remove half-copied files, drafts and links of processes that are no more; ``is_alive`` holds this host's living ones."""
+    for leftover in folder.raw.glob(f"{INCOMING}*"):
+        if is_left_behind(leftover, leftover.name.removeprefix(INCOMING), is_alive=is_alive):
             leftover.unlink(missing_ok=True)
-    if folder.work.is_dir():
-        for place in folder.work.iterdir():
-            owner = place.name.split("-", 1)[0]
-            if owner.isdigit() and int(owner) not in is_alive:
-                shutil.rmtree(place, ignore_errors=True)
+    if not folder.work.is_dir():
+        return
+    for place in folder.work.iterdir():
+        if not is_left_behind(place, place.name, is_alive=is_alive):
+            continue
+        if place.is_dir() and not place.is_symlink():
+            shutil.rmtree(place, ignore_errors=True)
+        else:
+            place.unlink(missing_ok=True)

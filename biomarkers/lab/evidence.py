@@ -6,12 +6,12 @@ be made again from the archive.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from biomarkers.lab.drafts import write_whole
 from biomarkers.lab.folders import LabFolder
 
 OF = ".made-of.json"
@@ -31,9 +31,7 @@ def write_evidence(folder: LabFolder, run_id: str, files: Mapping[str, bytes], *
     before = _said(place)
     said = _Said(of=of, files=tuple(sorted(files)))
     for name, content in {**files, OF: said.model_dump_json().encode()}.items():
-        draft = place / f".{name.lstrip('.')}.{os.getpid()}"
-        draft.write_bytes(content)
-        draft.replace(place / name)
+        write_whole(folder, place / name, content)
     for name in set(before.files) - files.keys():
         (place / Path(name).name).unlink(missing_ok=True)
 

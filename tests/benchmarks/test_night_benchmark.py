@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count, islice
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ COMMAND = Path(sys.executable).with_name("biomarkers")
 PLATES, ACQUISITIONS, SLIDES = (int(word) for word in os.environ.get("BIOMARKERS_NIGHT", "300,300,20").split(","))
 EVENTS = 200_000
 SLIDE_PX = 10_000
-SUBJECTS = 80
+SUBJECTS = 110
 DASK_ACQUISITIONS = 16
 
 
@@ -44,9 +45,12 @@ def study(project_root: Path) -> SimulatedStudy:
     layouts = {path.stem: read_layout(path) for path in sorted((project_root / "plate_layouts").glob("*.csv"))}
     made = simulate_study(packaged_study(), layouts=layouts, subjects=SUBJECTS, seed=17, events=EVENTS, slide_px=SLIDE_PX)
     sound = [plate for plate in made.plates if plate.mishap is Mishap.NONE]
+    assert len(made.acquisitions) >= ACQUISITIONS, "more subjects are needed"
+    assert len(made.slides) >= SLIDES, "more subjects are needed"
+    again = (replace(plate, plate_id=f"{plate.plate_id}-R{number}") for number in count() for plate in sound)
     return replace(
         made,
-        plates=tuple(sound[:PLATES]),
+        plates=tuple(islice(again, PLATES)),
         acquisitions=made.acquisitions[:ACQUISITIONS],
         slides=made.slides[:SLIDES],
         bad_jobs=(),

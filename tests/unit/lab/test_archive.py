@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import socket
 from pathlib import Path
 
 import pytest
 
 from biomarkers.errors import SourceFileError
 from biomarkers.lab.archive import admit, named, put_away, raw_path, remove_leftovers, write_reason
+from biomarkers.lab.drafts import write_whole
 from biomarkers.lab.folders import LabFolder, create_lab
 
 
@@ -50,7 +53,7 @@ def test_a_symbolic_link_is_not_followed(folder: LabFolder, tmp_path: Path) -> N
 
 def test_putting_away_never_overwrites_and_gives_a_suffix(folder: LabFolder) -> None:
     done = folder.done / "2025" / "01"
-    names = [put_away(drop(folder, "a.map.csv", content), done) for content in (b"1", b"2", b"3")]
+    names = [put_away(folder, drop(folder, "a.map.csv", content), done) for content in (b"1", b"2", b"3")]
     assert names == ["a.map.csv", "a~2.map.csv", "a~3.map.csv"]
     assert [(done / name).read_bytes() for name in names] == [b"1", b"2", b"3"]
 
@@ -60,7 +63,7 @@ def test_putting_away_again_after_a_crash_between_link_and_removal_makes_no_seco
     done.mkdir()
     path = drop(folder, "a.csv", b"1")
     os.link(path, done / "a.csv")
-    assert put_away(path, done) == "a.csv"
+    assert put_away(folder, path, done) == "a.csv"
     assert not path.exists()
     assert [entry.name for entry in done.iterdir()] == ["a.csv"]
 
@@ -74,7 +77,7 @@ def test_archived_bytes_are_read_under_their_own_name_while_worked_on(folder: La
 
 def test_the_note_beside_a_quarantined_file_has_the_three_parts(folder: LabFolder) -> None:
     error = SourceFileError(what="It is empty.", where="File 'a.csv'.", remedy="Export it again.")
-    write_reason(folder.quarantine("elisa"), "a.csv", error)
+    write_reason(folder, folder.quarantine("elisa"), "a.csv", error)
     note = (folder.quarantine("elisa") / "a.csv.reason.txt").read_text()
     assert note.splitlines()[:3] == [
         "What happened: It is empty.",
@@ -83,13 +86,41 @@ def test_the_note_beside_a_quarantined_file_has_the_three_parts(folder: LabFolde
     ]
 
 
-def test_leftovers_of_dead_processes_go_and_those_of_the_living_stay(folder: LabFolder) -> None:
-    dead, living = folder.raw / ".incoming-11-x", folder.raw / ".incoming-22-x"
-    for path in (dead, living):
-        path.write_bytes(b"half")
-    (folder.work / "11-job").mkdir(parents=True)
-    (folder.work / "22-job").mkdir()
+def test_leftovers_of_dead_processes_go_and_those_of_the_living_and_of_other_hosts_stay(folder: LabFolder) -> None:
+    here = socket.gethostname()
+    names = [f"11-a-{here}", f"22-b-{here}", "11-c-another-host", "11-d-another-host"]
+    folder.work.mkdir()
+    for name in names:
+        (folder.raw / f".incoming-{name}").write_bytes(b"half")
+        (folder.work / name).mkdir()
+    for old in (folder.raw / f".incoming-{names[3]}", folder.work / names[3]):
+        os.utime(old, (1.0, 1.0))
     remove_leftovers(folder, is_alive={22})
-    assert not dead.exists()
-    assert living.exists()
-    assert [path.name for path in folder.work.iterdir()] == ["22-job"]
+    assert {path.name.removeprefix(".incoming-") for path in folder.raw.glob(".incoming-*")} == set(names[1:3])
+    assert {path.name for path in folder.work.iterdir()} == set(names[1:3])
+
+
+def test_a_file_is_written_whole_and_leaves_no_draft(folder: LabFolder) -> None:
+    target = folder.root / "note.txt"
+    for text in (b"first", b"second"):
+        write_whole(folder, target, text)
+        assert target.read_bytes() == text
+    assert list(folder.work.iterdir()) == []
+    (folder.root / "place").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        write_whole(folder, folder.root / "place", b"x")
+    assert list(folder.work.iterdir()) == []
+
+
+def test_a_folder_on_another_disk_is_written_whole_too(folder: LabFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace = Path.replace
+
+    def across(self: Path, target: Path) -> Path:
+        if self.parent != Path(target).parent:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", across)
+    write_whole(folder, folder.done / "note.txt", b"text")
+    assert [path.name for path in folder.done.iterdir()] == ["note.txt"]
+    assert list(folder.work.iterdir()) == []

@@ -332,7 +332,7 @@ def _stranded(laboratory: Laboratory) -> None:
     dropped.write_bytes(b"no FCS file")
     status = dropped.stat()
     error = BiomarkersError(what="The file is <b>no</b> FCS file.", where=f"File '{name}'.", remedy="Export it again.")
-    settled = put_away(dropped, folder.quarantine("cytometry"), why=error)
+    settled = put_away(folder, dropped, folder.quarantine("cytometry"), why=error)
     with laboratory.database.write() as transaction:
         job = jobs.enqueue(
             transaction, assay="cytometry", name=name, size=status.st_size, mtime_ns=status.st_mtime_ns, received_at=now
