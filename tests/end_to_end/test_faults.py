@@ -159,7 +159,7 @@ def test_after_a_thousand_faults_every_file_is_there_once_and_on_record(
     count = int(os.environ.get("BIOMARKERS_FAULTS", "1000"))
     ends = [
         (strike.fault, recovers(children, dropped_lab, truth, strike, tmp_path / "lab"))
-        for strike in strikes(count, truth.moments, seed=2)
+        for strike in strikes(count, truth.moments, seed=int(os.environ.get("BIOMARKERS_FAULTS_SEED", "2")))
     ]
     with capsys.disabled():
         sys.stdout.write(f"\n{count} faults at {truth.moments} moments; {told(ends)}\n")
