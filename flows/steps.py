@@ -13,6 +13,7 @@ from pathlib import Path
 
 from biomarkers.errors import BiomarkersError, StoreError, WaitingForFileError
 from biomarkers.lab import archive
+from biomarkers.lab.drafts import living_processes
 from biomarkers.lab.inbox import DroppedFile
 from biomarkers.laboratory import door
 from biomarkers.provenance import utc_now
@@ -51,8 +52,7 @@ def mend() -> None:
         left = jobs.unacknowledged(transaction)
     for job in left:
         _put_away(job)
-    living = {int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
-    archive.remove_leftovers(folder, is_alive=living)
+    archive.remove_leftovers(folder, is_alive=living_processes())
 
 
 def dropped_files() -> tuple[DroppedFile, ...]:

@@ -11,7 +11,7 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -260,7 +260,7 @@ def write_reason(folder: LabFolder, target_folder: Path, name: str, error: Bioma
     write_whole(folder, target_folder / f"{name}.reason.txt", "\n".join(lines).encode())
 
 
-def remove_leftovers(folder: LabFolder, *, is_alive: set[int]) -> None:
+def remove_leftovers(folder: LabFolder, *, is_alive: Collection[int]) -> None:
     """Remove half-copied files, drafts and links of processes that are no more; ``is_alive`` holds this host's living ones."""
     for leftover in folder.raw.glob(f"{INCOMING}*"):
         if is_left_behind(leftover, leftover.name.removeprefix(INCOMING), is_alive=is_alive):

@@ -14,15 +14,32 @@ import uuid
 from collections.abc import Collection
 from pathlib import Path
 
-from biomarkers.lab.folders import LabFolder
+from biomarkers.lab.folders import INBOXES, LabFolder
 
 OTHER_HOSTS_SECONDS = 86_400.0
 """How long what another host made for the moment is left alone: which of its processes live cannot be seen from here."""
+
+RECEIVING = ".receiving-"
+"""How the names of files begin that are being received into an inbox; hidden, so that no scan takes them."""
 
 
 def own_name() -> str:
     """Make a name that no other process on any host makes, and that tells whose it is."""
     return f"{os.getpid()}-{uuid.uuid4().hex}-{socket.gethostname()}"
+
+
+def living_processes() -> frozenset[int]:
+    """Return the ids of this host's processes."""
+    return frozenset(int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+
+
+def remove_unfinished_uploads(folder: LabFolder) -> None:
+    """Remove what was being received into an inbox by a process that is no more; nobody was told that it had arrived."""
+    alive = living_processes()
+    for kind in INBOXES:
+        for draft in folder.inbox(kind).rglob(f"{RECEIVING}*"):
+            if is_left_behind(draft, draft.name.removeprefix(RECEIVING), is_alive=alive):
+                draft.unlink(missing_ok=True)
 
 
 def is_left_behind(path: Path, name: str, *, is_alive: Collection[int]) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -16,6 +15,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from biomarkers.errors import StoreError
+from biomarkers.lab.drafts import RECEIVING, own_name
 from biomarkers.lab.inbox import stem
 from biomarkers.laboratory import Laboratory
 from biomarkers.laboratory.status import inbox_name, untaken
@@ -220,7 +220,7 @@ def answer(laboratory: Laboratory, *, job_id: int, by: str, actor: str, reason: 
     where = f"File '{job.assay}/{job.name}'."
     if job.state is not JobState.WAITING or _ACCEPTING.search(job.remedy) is None or not waits.is_file():
         raise StoreError(what="The file does not wait for a person's word.", where=where, remedy="Look at the board.")
-    draft = sidecar.with_name(f".answer-{os.getpid()}-{uuid.uuid4().hex}")
+    draft = sidecar.with_name(f"{RECEIVING}{own_name()}")
     draft.write_text(sign_off_text(by=by, reason=reason, replaces=replaces), encoding="utf-8")
     try:
         with laboratory.database.write() as transaction:

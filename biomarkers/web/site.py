@@ -16,6 +16,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment
 
 from biomarkers.errors import BiomarkersError
+from biomarkers.lab.drafts import remove_unfinished_uploads
 from biomarkers.laboratory import Laboratory
 from biomarkers.provenance import content_digest
 from biomarkers.web.access import Right, Visitor
@@ -66,7 +67,11 @@ class Site:
         self.slides = SlideKeeper(self.laboratory)
 
     def warm(self) -> None:
-        """Make the timepoint table before somebody waits for it; what keeps it from being made is told to who asks for it."""
+        """Make the timepoint table before somebody waits for it; what keeps it from being made is told to who asks for it.
+
+        What a server that was killed had half received goes.
+        """
+        remove_unfinished_uploads(self.laboratory.folder)
         with contextlib.suppress(BiomarkersError):
             self.table.current()
 

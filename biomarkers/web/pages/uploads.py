@@ -9,7 +9,6 @@ import hashlib
 import os
 import re
 import unicodedata
-import uuid
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
@@ -19,6 +18,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.requests import ClientDisconnect
 
 from biomarkers.errors import SourceFileError
+from biomarkers.lab.drafts import RECEIVING, own_name
 from biomarkers.lab.folders import INBOXES, LabFolder
 from biomarkers.lab.inbox import TEMPORARY_BEGINNINGS, TEMPORARY_ENDINGS, stem
 from biomarkers.lab.pressure import require_room
@@ -60,7 +60,7 @@ async def upload(
         raise RequestRefusedError(status=422, what=refused.what, where=refused.where, remedy=refused.remedy)
     length = int(request.headers.get("content-length", "0") or 0)
     await run_in_threadpool(require_room, place, for_bytes=length)
-    draft = place / f".upload-{os.getpid()}-{uuid.uuid4().hex}"
+    draft = place / f"{RECEIVING}{own_name()}"
     digest = hashlib.sha256()
     try:
         with draft.open("xb") as target:
@@ -98,7 +98,7 @@ async def upload_regions(
         raise RequestRefusedError(status=404, what="There is no such slide.", remedy="Open it from the list of runs.")
     pyramid = await run_in_threadpool(site.slides.pyramid, run_id)
     place, name = site.laboratory.folder.inbox("ihc"), stem(found.entry.name)
-    draft = place / f".upload-{os.getpid()}-{uuid.uuid4().hex}"
+    draft = place / f"{RECEIVING}{own_name()}"
     digest = hashlib.sha256()
     try:
         with draft.open("xb") as target:

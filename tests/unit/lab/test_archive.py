@@ -10,7 +10,7 @@ import pytest
 
 from biomarkers.errors import SourceFileError
 from biomarkers.lab.archive import admit, named, put_away, raw_path, remove_leftovers, write_reason
-from biomarkers.lab.drafts import write_whole
+from biomarkers.lab.drafts import RECEIVING, own_name, remove_unfinished_uploads, write_whole
 from biomarkers.lab.folders import LabFolder, create_lab
 
 
@@ -98,6 +98,17 @@ def test_leftovers_of_dead_processes_go_and_those_of_the_living_and_of_other_hos
     remove_leftovers(folder, is_alive={22})
     assert {path.name.removeprefix(".incoming-") for path in folder.raw.glob(".incoming-*")} == set(names[1:3])
     assert {path.name for path in folder.work.iterdir()} == set(names[1:3])
+
+
+def test_what_a_dead_server_had_half_received_goes_and_what_one_receives_stays(folder: LabFolder) -> None:
+    (folder.inbox("ihc") / "scanner").mkdir()
+    receives = folder.inbox("elisa") / f"{RECEIVING}{own_name()}"
+    for path in (receives, folder.inbox("ihc") / "scanner" / f"{RECEIVING}4194305-a-{socket.gethostname()}"):
+        path.write_bytes(b"half")
+    (folder.inbox("elisa") / "P1.txt").write_bytes(b"whole")
+    remove_unfinished_uploads(folder)
+    left = {path.name for kind in ("elisa", "ihc") for path in folder.inbox(kind).rglob("*") if path.is_file()}
+    assert left == {receives.name, "P1.txt"}
 
 
 def test_a_file_is_written_whole_and_leaves_no_draft(folder: LabFolder) -> None:
