@@ -136,7 +136,7 @@ def _noted(where: str, text: str) -> Iterator[FreeText]:
 def _tiff(path: Path) -> Iterator[FreeText]:
     import tifffile  # noqa: PLC0415  - brings the numeric libraries
 
-    from biomarkers.readers.tiff_metadata import aside_kind  # noqa: PLC0415
+    from biomarkers.readers.tiff_metadata import aside_kind, chains_too_many_pages  # noqa: PLC0415
 
     with tifffile.TiffFile(path) as file:
         for number, held in enumerate(islice(file.pages, MOST_PAGES)):  # their count would be known only after walking all
@@ -148,6 +148,8 @@ def _tiff(path: Path) -> Iterator[FreeText]:
                     yield from _described(f"In picture {number + 1}, tag '{tag.name}'.", value[:MOST_CHARACTERS])
             if found := _LABEL_LINE.search(page.description[:LONGEST_VALUE]):
                 yield _label_picture(found[1].casefold())
+        if chains_too_many_pages(file):
+            return  # its reader refuses it
         for series in file.series[:MOST_PAGES]:
             if (kind := aside_kind(series)) in {"label", "macro"}:
                 yield _label_picture(kind)

@@ -170,10 +170,10 @@ def _rows(path: Path, work: _Import) -> Iterator[_Row]:
 
 
 def _translate(row: _Row, work: _Import) -> None:
-    for dimension in row.dims:
-        kind = "scatter" if dimension.upper().startswith(("FSC", "SSC")) else "fluorescence"
-        work.markers.setdefault(dimension, Marker.model_validate({"name": dimension, "kind": kind}))
     try:
+        for dimension in row.dims:
+            kind = "scatter" if dimension.upper().startswith(("FSC", "SSC")) else "fluorescence"
+            work.markers.setdefault(dimension, Marker.model_validate({"name": dimension, "kind": kind}))
         if row.method == "boolgate":
             _add(work, row, row.alias, (_boolean(row),))
         elif row.method in SINGLETS:

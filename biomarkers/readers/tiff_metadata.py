@@ -30,6 +30,18 @@ _IMAGEJ_MICROMETRES = frozenset({"micron", "microns", "um", "µm", "μm", "\\u00
 
 _NDPI_LABEL_TEXT, _NDPI_FOCUS = 65427, 65424
 
+LARGEST_PAGES = 10_000
+"""A slide has some ten pages; a chain of many thousand is no slide."""
+
+
+def chains_too_many_pages(file: tifffile.TiffFile) -> bool:
+    """Whether the list of pages goes on beyond :data:`LARGEST_PAGES`, or for ever; to be asked before all are looked at."""
+    try:
+        file.pages[LARGEST_PAGES]
+    except IndexError:
+        return False
+    return True
+
 
 def aside_kind(series: tifffile.TiffPageSeries) -> str:
     """Tell what a picture shows if it is not the slide, such as ``"label"``; empty for the slide itself."""

@@ -25,9 +25,6 @@ from biomarkers.readers.pixel_size import StatedPixelSize, settle_pixel_size
 LARGEST_SEGMENT_PIXELS = 64_000_000
 """A tile or strip is decoded in one piece; a larger one would take a GB."""
 
-LARGEST_PAGES = 10_000
-"""A slide has some ten pages; a chain of many thousand is no slide."""
-
 LARGEST_CLAIM_PER_BYTE = 1000
 """Uncompressed bytes that one byte of a large file may stand for; JPEG on empty glass reaches about 300."""
 
@@ -213,7 +210,12 @@ def webp_pixels(data: bytes) -> int:
 
 def _slide_series(file: tifffile.TiffFile, name: str) -> tuple[int, tifffile.TiffPageSeries]:
     """Take the largest picture that is not a label, macro or thumbnail, with its number."""
-    _refuse_long_chain(file, name)
+    if tiff_metadata.chains_too_many_pages(file):
+        raise SourceFileError(
+            what=f"The file has more than {tiff_metadata.LARGEST_PAGES} pages.",
+            where=f"File '{name}'.",
+            remedy="Export the slide again.",
+        )
     _refuse_cut_chain(file, name)
     if file.is_bif:
         raise StitchedSlideError
@@ -223,16 +225,6 @@ def _slide_series(file: tifffile.TiffFile, name: str) -> tuple[int, tifffile.Tif
             what="The file holds no picture of a slide.", where=f"File '{name}'.", remedy="Export the slide again."
         )
     return max(slides, key=lambda slide: slide[1].size)
-
-
-def _refuse_long_chain(file: tifffile.TiffFile, name: str) -> None:
-    try:
-        file.pages[LARGEST_PAGES]
-    except IndexError:
-        return
-    raise SourceFileError(
-        what=f"The file has more than {LARGEST_PAGES} pages.", where=f"File '{name}'.", remedy="Export the slide again."
-    )
 
 
 def _refuse_cut_chain(file: tifffile.TiffFile, name: str) -> None:

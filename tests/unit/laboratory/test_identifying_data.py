@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import struct
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -242,3 +243,14 @@ def test_real_instrument_files_raise_no_alarm_that_stops_them(project_root: Path
     assert [name for name, several in found.items() if any(one.is_certain for one in several)] == []
     # Two tubes carry a PATIENT ID that is not of the study; the slide has pictures of its label and of the whole glass.
     assert flagged == {"data1.fcs", "itn_02.fcs", "cmu_small_region.svs"}
+
+
+def test_looking_ends_at_a_slide_whose_pages_go_round_in_a_circle(tmp_path: Path) -> None:
+    file = bytearray(tiff("Jane Zzyzx"))
+    (first,) = struct.unpack_from("<I", file, 4)
+    (tags,) = struct.unpack_from("<H", file, first)
+    struct.pack_into("<I", file, first + 2 + 12 * tags, len(file))
+    file += struct.pack("<HI", 0, len(file))  # an empty page, after which comes the same again
+    path = tmp_path / "s.tif"
+    path.write_bytes(file)
+    assert [text.text for text in free_texts(path) if text.where == DESCRIPTION] == ["Jane Zzyzx"]

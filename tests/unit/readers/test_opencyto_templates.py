@@ -107,6 +107,7 @@ bound,bound,root,CD3,boundary,max=4,,,,
         ("", "This is no openCyto template: it has no column alias"),
         ("a,b\n1,2\n", "This is no openCyto template"),
         (HEADER + "CD3,CD3+,T,CD3,mindensity,,,,,\n", "population 'CD3' refers to 'T', which is not declared before it"),
+        (HEADER + f"CD3,CD3+,root,{'C' * 61},mindensity,,,,,\n", "line 002, population 'CD3'"),
         (HEADER + "CD3,CD3+,root,CD3,mindensity,adjust=wide,,,,\n", "The argument adjust says 'wide', no number"),
     ],
 )
