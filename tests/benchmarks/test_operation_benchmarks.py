@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import os
@@ -132,7 +133,12 @@ def test_work_on_ten_thousand_settled_files_begins_at_once(
                 door.renamed(lab, group)
             return len(groups)
 
-        assert benchmark(begin) == 10_000
+        gc.collect()
+        gc.freeze()  # as the service does when it begins
+        try:
+            assert benchmark(begin) == 10_000
+        finally:
+            gc.unfreeze()
 
 
 def test_a_plate_is_seen_soon_while_others_read(
@@ -216,18 +222,18 @@ def test_a_running_laboratory_costs_little_and_its_memory_stays(
             for job in jobs[:50]:
                 drop(job, beside, root / "inbox" / "elisa")
             _wait_for_many(root, 50)
-            small = _watcher_memory(up.pid, root)
+            small = _service_memory(up.pid, root)
             for job in jobs[50:]:
                 drop(job, beside, root / "inbox" / "elisa")
             _wait_for_many(root, len(jobs))
-            grown = _watcher_memory(up.pid, root) - small
+            large = _service_memory(up.pid, root)
         return {
             "own processes idle, % of a core (bar 1)": 100.0
             * sum(used for pid, used in idle.items() if pid not in server)
             / IDLE_SECONDS,
             "all idle, % of a core (bar 5)": 100.0 * sum(idle.values()) / IDLE_SECONDS,
             "processes": len(after),
-            f"watcher grew over {PLATES_HELD} plates, MB (bar 10)": grown / 1e6,
+            **{f"{name} grew over {PLATES_HELD} plates, MB": (large[name] - small[name]) / 1e6 for name in small},
         }
 
     tell(capsys, benchmark, benchmark.pedantic(measure, rounds=1))
@@ -265,10 +271,11 @@ def _processes(up: int, root: Path) -> dict[int, tuple[int, float, str]]:
     return found
 
 
-def _watcher_memory(up: int, root: Path) -> int:
-    """What the services that take files and follow them hold, all together."""
-    return sum(
-        memory
-        for memory, _, command in _processes(up, root).values()
-        if "flows.watcher" in command or "flows.follower" in command
-    )
+def _service_memory(up: int, root: Path) -> dict[str, int]:
+    """What each service that takes files, or follows them, holds: by its name."""
+    names = {"flows.watcher": "plates and slides", "flows.follower": "second steps"}
+    held = dict.fromkeys(names.values(), 0)
+    for memory, _, command in _processes(up, root).values():
+        for module, name in names.items():
+            held[name] += memory * (module in command)
+    return held
