@@ -67,6 +67,8 @@ class Bench:
     ----------
     postponed
         Why files could not be taken in for the moment.
+    first_list
+        Number of the study's last list when the specimens were first read.
     """
 
     laboratory: Laboratory
@@ -77,6 +79,7 @@ class Bench:
     files: tuple[DroppedFile, ...] = ()
     known: int = 0
     specimens: Specimens | None = None
+    first_list: int | None = None
     claimed: set[int] = field(default_factory=set)
     outcomes: list[FileOutcome] = field(default_factory=list)
     postponed: list[BiomarkersError] = field(default_factory=list)

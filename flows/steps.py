@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from biomarkers.errors import BiomarkersError, StoreError, WaitingForFileError
+from biomarkers.errors import BiomarkersError, StoreError, UnknownAccessionError, WaitingForFileError
 from biomarkers.lab import archive
 from biomarkers.lab.drafts import living_processes
 from biomarkers.lab.inbox import DroppedFile
@@ -21,7 +21,7 @@ from biomarkers.store import jobs, sources
 from biomarkers.store.database import Transaction
 from biomarkers.store.jobs import NO_REASON, Job, JobState, Reason
 from biomarkers.store.results import record_analysis
-from biomarkers.store.study_lists import current_roster
+from biomarkers.store.study_lists import current_roster, last_list
 from flows.bench import ProgramFaultError, bench, is_dead
 from flows.leases import LEASE
 from flows.work import Analysed, Analysis, Outcome, Refused, Specimens, WorkFile
@@ -190,6 +190,15 @@ def seen(one: Held, what: str) -> None:
 def quarantine(one: Held, error: BiomarkersError) -> None:
     """Put a file into quarantine with the note beside it."""
     finished([one], JobState.QUARANTINED, reason=Reason.of(error), why=error)
+    if isinstance(error, UnknownAccessionError) and _is_judged_by_an_old_list():
+        retry(UnknownAccessionError.__name__, "A new list of the study was recorded meanwhile.")
+
+
+def _is_judged_by_an_old_list() -> bool:
+    """Whether another process recorded a list since this sweep read the specimens; its own look may have come too soon."""
+    at = bench()
+    with at.laboratory.database.read() as reading:
+        return at.first_list is not None and last_list(reading) != at.first_list
 
 
 def waiting(one: Held, error: BiomarkersError) -> None:
@@ -282,6 +291,8 @@ def specimens() -> Specimens:
     if at.specimens is None:
         with at.laboratory.database.read() as reading:
             roster = current_roster(reading)
+            if at.first_list is None:
+                at.first_list = last_list(reading)
         at.specimens = Specimens(material_by_accession={name: found.material for name, found in roster.specimens.items()})
     return at.specimens
 

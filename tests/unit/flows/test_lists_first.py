@@ -7,12 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from biomarkers.errors import TemporarilyUnavailableError
+from biomarkers.errors import TemporarilyUnavailableError, UnknownAccessionError
 from biomarkers.lab import archive
 from biomarkers.lab.archive import Admitted
 from biomarkers.lab.folders import LabFolder
-from biomarkers.laboratory import Laboratory, create_laboratory
+from biomarkers.laboratory import Laboratory, create_laboratory, open_lab
+from biomarkers.provenance import utc_now
+from biomarkers.store.study_lists import record_specimens
+from flows import steps
 from flows.bench import SweepReport, at_bench
+from flows.leases import working
 from flows.settings import without_prefect
 from flows.sweep import run_sweep
 
@@ -50,3 +54,28 @@ def test_a_plate_waits_for_a_list_that_cannot_be_read_for_the_moment(tmp_path: P
             "roster.csv": "recorded",
             "note.txt": "quarantined",
         }
+
+
+def unknown() -> UnknownAccessionError:
+    return UnknownAccessionError(
+        what="Accession 'ATR-000001' is not in the specimen list.", where="File 'P1.map.csv'.", remedy="Correct it."
+    )
+
+
+@pytest.mark.parametrize("is_new", [True, False], ids=["a list came meanwhile", "no list came"])
+def test_a_file_judged_by_an_old_list_while_another_process_took_a_new_one_is_tried_again(
+    tmp_path: Path, *, is_new: bool
+) -> None:
+    with create_laboratory(tmp_path / "lab") as laboratory:
+        inbox, quarantine = laboratory.folder.inbox("elisa"), laboratory.folder.quarantine("elisa")
+        (inbox / "P1.map.csv").write_text("plate_id,slot,accession_id\n")
+        with ThreadPoolExecutor(1) as here, at_bench(laboratory, lambda *_: None, executor=here):
+            steps.specimens()
+            if is_new:
+                with open_lab(laboratory.folder.root) as other, other.database.write() as transaction:
+                    record_specimens(transaction, specimens=[], sha256="1" * 64, recorded_at=utc_now())
+            with working(steps.hold(group) for group in [laboratory.dropped_files()]) as (held,):
+                steps.quarantine(held[0], unknown())
+        assert (inbox / "P1.map.csv").exists() is is_new
+        assert (quarantine / "P1.map.csv").exists() is not is_new
+        assert (quarantine / "P1.map.csv.reason.txt").exists() is not is_new
