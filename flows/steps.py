@@ -144,7 +144,8 @@ def _not_admitted(file: DroppedFile, job: Job, error: BiomarkersError) -> None:
                 reason=Reason.of(error),
             )
     if error.is_transient:
-        at.postponed.append(error)
+        if _lies_there(file):  # else another worker has just finished it and moved it away
+            at.postponed.append(error)
     else:
         _put_away(_job(job.id), error)
         at.count(file, JobState.QUARANTINED, Reason.of(error))
