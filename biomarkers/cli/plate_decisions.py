@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from biomarkers.cli.answers import answer_for
 from biomarkers.cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -39,25 +40,12 @@ def accept(
     """Answer for a corrected plate map, or a second read of a plate, and take it in."""
     from getpass import getuser
 
-    from biomarkers.cli.lab import print_report, require_in_inbox, sweep_once
-    from biomarkers.lab.inbox import stem
-    from biomarkers.laboratory import open_lab
     from biomarkers.readers.sign_offs import sign_off_text
 
-    if not reason.strip():
-        raise typer.BadParameter("--reason must say why.")
-    with open_lab(lab) as laboratory:
-        require_in_inbox(laboratory, [file])
-        name = stem(file.name)
-        sidecar = file.with_name(f"{name}.toml")
-        sidecar.write_text(sign_off_text(by=getuser(), reason=reason.strip(), replaces=replaces), encoding="utf-8")
-        together = sorted(one for one in file.parent.iterdir() if one.is_file() and stem(one.name) == name)
-        report = sweep_once(laboratory, together)
-    print_report(report)
-    if report.faults:
-        raise typer.Exit(3)
-    if any(one.state not in {"recorded", "seen"} for one in report.files):
-        raise typer.Exit(1)
+    def word(_sidecar: Path, why: str) -> str:
+        return sign_off_text(by=getuser(), reason=why, replaces=replaces)
+
+    answer_for(lab, file, reason=reason, word=word)
 
 
 def mask(

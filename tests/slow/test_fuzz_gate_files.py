@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import random
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
-from damage import be_child, judge, long_run, read_damaged, run_child
+from damage import be_child, judge_long_run, judge_slices, read_damaged
 
 from biomarkers.cytometry.acquisition import Acquisition, Channel, Spillover
 from biomarkers.cytometry.evaluation import evaluate
@@ -245,10 +244,7 @@ def fuzz(kind: str, most: int, cpu_seconds: float, seed: int, folder: Path) -> d
 
 
 def test_a_short_slice_of_damaged_documents_of_both_kinds_is_read_or_refused(tmp_path: Path) -> None:
-    outcomes = run_child(Path(__file__), KINDS, most=300, cpu_seconds=1.5, seed=1, folder=tmp_path, warnings="error")
-    for kind, outcome in zip(KINDS, outcomes, strict=True):
-        judge(outcome, kind)
-        assert int(str(outcome["count"])) >= 20
+    judge_slices(Path(__file__), KINDS, most=300, cpu_seconds=1.5, least=20, folder=tmp_path, warnings="error")
 
 
 @pytest.mark.slow
@@ -257,13 +253,7 @@ def test_a_short_slice_of_damaged_documents_of_both_kinds_is_read_or_refused(tmp
 def test_damaged_documents_are_read_or_refused_and_never_hang_or_fill_the_memory(
     kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    most, cpu_seconds, seed = long_run()
-    (outcome,) = run_child(
-        Path(__file__), [kind], most=most, cpu_seconds=cpu_seconds, seed=seed, folder=tmp_path, warnings="error"
-    )
-    with capsys.disabled():
-        sys.stdout.write(f"\n{ {key: value for key, value in outcome.items() if key != 'file'} }\n")
-    judge(outcome, kind)
+    judge_long_run(Path(__file__), kind, tmp_path, capsys, warnings="error")
 
 
 if __name__ == "__main__":

@@ -187,6 +187,34 @@ def judge(outcome: dict[str, object], kind: str) -> None:
     assert int(str(outcome["peak_bytes"])) < MOST_MEMORY_BYTES
 
 
+def judge_slices(
+    program: Path,
+    kinds: Sequence[str],
+    *,
+    most: int,
+    cpu_seconds: float,
+    least: int,
+    folder: Path,
+    warnings: str = "ignore",
+) -> None:
+    """Run a short slice of every kind in one child, and judge each; fewer inputs than ``least`` prove nothing."""
+    outcomes = run_child(program, list(kinds), most=most, cpu_seconds=cpu_seconds, seed=1, folder=folder, warnings=warnings)
+    for kind, outcome in zip(kinds, outcomes, strict=True):
+        judge(outcome, kind)
+        assert int(str(outcome["count"])) >= least
+
+
+def judge_long_run(
+    program: Path, kind: str, folder: Path, capsys: pytest.CaptureFixture[str], *, warnings: str = "ignore"
+) -> None:
+    """Run one kind for as long as the environment says, tell what came of it, and judge."""
+    most, cpu_seconds, seed = long_run()
+    (outcome,) = run_child(program, [kind], most=most, cpu_seconds=cpu_seconds, seed=seed, folder=folder, warnings=warnings)
+    with capsys.disabled():
+        sys.stdout.write(f"\n{ {key: value for key, value in outcome.items() if key != 'file'} }\n")
+    judge(outcome, kind)
+
+
 def long_run() -> tuple[int, float, int]:
     """How many mutations, how many seconds of CPU, and which seed, as the environment says."""
     return (
