@@ -7,7 +7,6 @@ import itertools
 import json
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ports import free_port
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from biomarkers.lab.inbox import Settling, by_stem
@@ -39,12 +39,6 @@ COMMAND = Path(sys.executable).with_name("biomarkers")
 PLATES_SEEN = int(os.environ.get("BIOMARKERS_PLATES_SEEN", "60"))
 PLATES_HELD = int(os.environ.get("BIOMARKERS_PLATES_HELD", "1000"))
 IDLE_SECONDS = 60.0
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as made:
-        made.bind(("127.0.0.1", 0))
-        return int(made.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

@@ -8,16 +8,16 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
+from ports import free_port
 from sqlalchemy import text
 
 from biomarkers.laboratory import create_laboratory, open_lab
@@ -33,12 +33,6 @@ class Server(Protocol):
     def url(self, database: str, *, user: str = "postgres") -> str: ...
 
     def new_database(self, *, template: str = "template0") -> str: ...
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as made:
-        made.bind(("127.0.0.1", 0))
-        return int(made.getsockname()[1])
 
 
 @contextmanager

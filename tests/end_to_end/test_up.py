@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from ports import free_port
 from watched_browser import chromium_launched
 
 from biomarkers.laboratory import create_laboratory, open_lab
@@ -25,12 +25,6 @@ if TYPE_CHECKING:
     from tests.end_to_end.conftest import Dropped
 
 COMMAND = Path(sys.executable).with_name("biomarkers")
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as made:
-        made.bind(("127.0.0.1", 0))
-        return int(made.getsockname()[1])
 
 
 @contextmanager
