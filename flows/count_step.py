@@ -5,7 +5,7 @@ Knows which acquisition of a specimen counts, and which blood count belongs to i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from biomarkers.cytometry.analysis import AcquisitionAnalysis
@@ -44,18 +44,19 @@ async def counts_in_blood(whole: WholeSet) -> Sequence[DerivedAnalysis]:
     for reference in whole.definition.panels:
         if reference.counts:
             with whole.database.read() as reading:
-                found = _counted(reading, reference)
-            derived += [_derived(whole, one) for one in found]
+                derived += [_derived(whole, one) for one in _counted(reading, reference)]
     return derived
 
 
-def _counted(reading: Reading, reference: PanelReference) -> list[_Counted]:
-    roster, listed = current_roster(reading), current_haematology(reading)
-    origins = haematology_origins(reading)
+def _counted(reading: Reading, reference: PanelReference) -> Iterator[_Counted]:
     # Every acquisition gives a result of every measurand, so that the first tells which acquisition counts.
     code = reference.measurands[0].code
-    found = []
-    for accession_id, by_measurand in counting_results(reading, measurands=(code,)).items():
+    counting = tuple(counting_results(reading, measurands=(code,)))
+    if not counting:
+        return
+    roster, listed = current_roster(reading), current_haematology(reading)
+    origins = haematology_origins(reading)
+    for accession_id, by_measurand in counting:
         source = by_measurand[code]
         specimen = roster.specimens.get(accession_id)
         analysis = read_analysis(reading, analysis_id=source.stored.analysis_id)
@@ -64,17 +65,14 @@ def _counted(reading: Reading, reference: PanelReference) -> list[_Counted]:
         if specimen is None or not isinstance(analysis, AcquisitionAnalysis):
             continue
         blood_count, disagreement = _of_the_day(listed, specimen)
-        found.append(
-            _Counted(
-                reference=reference,
-                source=source,
-                analysis=analysis,
-                blood_count=blood_count,
-                list_sha256="" if blood_count is None else origins[blood_count],
-                disagreement=disagreement,
-            )
+        yield _Counted(
+            reference=reference,
+            source=source,
+            analysis=analysis,
+            blood_count=blood_count,
+            list_sha256="" if blood_count is None else origins[blood_count],
+            disagreement=disagreement,
         )
-    return found
 
 
 def _of_the_day(listed: Sequence[HaematologyCount], specimen: Specimen) -> tuple[HaematologyCount | None, str]:

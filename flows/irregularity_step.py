@@ -11,12 +11,10 @@ from datetime import date
 
 from biomarkers.provenance import Source, canonical_json
 from biomarkers.results import Assay, DerivedAnalysis, Finding, Remark, Run, derived_run_identity
-from biomarkers.store import alignments
 from biomarkers.store.controls import sources_by_run
-from biomarkers.store.results import aligned_inputs, current_runs
+from biomarkers.store.irregularities import MeasuringRun, measuring_runs, planned_values, undecided_repeats
 from biomarkers.store.study_lists import current_roster
 from biomarkers.study.roster import Roster
-from biomarkers.timepoints.alignment import AlignedInput, timepoint_rows
 from biomarkers.timepoints.irregularities import duplicate_accessions, impossible_dates
 from biomarkers.timepoints.swaps import find_swaps, swap_findings
 from flows.whole_set import WholeSet, run_input
@@ -30,19 +28,18 @@ _ALL_DAYS = date.max
 async def irregularity_remarks(whole: WholeSet) -> Sequence[DerivedAnalysis]:
     """Remark on specimens that look swapped or were measured twice, and on subjects whose dates contradict each other."""
     with whole.database.read() as reading:
-        aligned = alignments.current(reading)
-        if aligned is None:
-            return ()
-        results, roster = aligned_inputs(reading), current_roster(reading)
-        analysis_by_run = {run.run_id: run.analysis_id for run in current_runs(reading)}
-        sources = sources_by_run(reading)
-    rows = timepoint_rows(whole.definition.study.id, aligned.alignments, aligned.due, results, as_of=_ALL_DAYS)
-    found = {
-        "swaps": swap_findings(find_swaps(rows)),
-        "duplicates": duplicate_accessions(results),
-        "dates": _impossible_dates(roster),
-    }
-    runs_by_accession = _runs_by_accession(results, analysis_by_run)
+        roster = current_roster(reading)
+        found = {
+            "swaps": swap_findings(find_swaps(planned_values(reading))),
+            "duplicates": duplicate_accessions(undecided_repeats(reading)),
+            "dates": _impossible_dates(roster),
+        }
+        measured = measuring_runs(
+            reading, accession_ids={accession_id for by_name in found.values() for accession_id in by_name}
+        )
+        analysis_by_run = {run.run_id: run.analysis_id for run in measured}
+        sources = sources_by_run(reading, run_ids=analysis_by_run.keys())
+    runs_by_accession = _runs_by_accession(measured)
     derived = []
     for kind, findings in found.items():
         for accession_id, finding in sorted(findings.items()):
@@ -73,14 +70,11 @@ def _impossible_dates(roster: Roster) -> Mapping[str, Finding]:
     }
 
 
-def _runs_by_accession(
-    results: Iterable[AlignedInput], measured: Mapping[str, str]
-) -> Mapping[str, tuple[tuple[Assay, str], ...]]:
+def _runs_by_accession(measured: Iterable[MeasuringRun]) -> Mapping[str, tuple[tuple[Assay, str], ...]]:
     """Return the measured runs of each specimen with their assay; what was derived follows from them."""
-    found: dict[str, dict[tuple[Assay, str], None]] = {}
-    for result in results:
-        if result.run_id in measured:
-            found.setdefault(result.accession_id, {}).setdefault((result.assay, result.run_id))
+    found: dict[str, set[tuple[Assay, str]]] = {}
+    for run in measured:
+        found.setdefault(run.accession_id, set()).add((run.assay, run.run_id))
     return {accession_id: tuple(sorted(runs)) for accession_id, runs in found.items()}
 
 

@@ -5,7 +5,7 @@ Knows which results a ratio is made of. Must not know how it is computed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from biomarkers.elisa.plate_inputs import analyte_input
 from biomarkers.elisa.ratios import ratio_result
@@ -16,21 +16,20 @@ from biomarkers.study.soluble import Analyte, RatioReference
 from flows.whole_set import WholeSet, parent_input
 
 
-async def ratios(whole: WholeSet) -> Sequence[DerivedAnalysis]:
-    """Derive every declared ratio for every specimen in which both its parts were measured."""
-    derived: list[DerivedAnalysis] = []
+async def ratios(whole: WholeSet) -> Iterator[DerivedAnalysis]:
+    """Derive every declared ratio for every specimen in which both its parts were measured, as it is asked for."""
+    return _ratios(whole)
+
+
+def _ratios(whole: WholeSet) -> Iterator[DerivedAnalysis]:
     for ratio in whole.definition.ratios:
         numerator, denominator = (whole.definition.analyte(code) for code in (ratio.numerator, ratio.denominator))
         assert numerator is not None, "the definition refuses ratios of unknown analytes"
         assert denominator is not None, "as above"
         with whole.database.read() as reading:
-            measured = counting_results(reading, measurands=(ratio.numerator, ratio.denominator))
-        derived += [
-            _derived(whole, ratio, by_measurand, (numerator, denominator))
-            for by_measurand in measured.values()
-            if {ratio.numerator, ratio.denominator} <= by_measurand.keys()
-        ]
-    return derived
+            for _, by_measurand in counting_results(reading, measurands=(ratio.numerator, ratio.denominator)):
+                if {ratio.numerator, ratio.denominator} <= by_measurand.keys():
+                    yield _derived(whole, ratio, by_measurand, (numerator, denominator))
 
 
 def _derived(

@@ -7,7 +7,7 @@ crash leaves the set as it was before or after; a step that runs again over the 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeAlias
@@ -16,8 +16,8 @@ from biomarkers.cytometry.joint_analysis import STEP as JOINT_GATING
 from biomarkers.provenance import utc_now
 from biomarkers.results import DerivedAnalysis, Run
 from biomarkers.store import timepoint_rows
-from biomarkers.store.database import Transaction
-from biomarkers.store.derivations import StandingDerivation, standing_derivations
+from biomarkers.store.database import Database, Transaction, at_a_time
+from biomarkers.store.derivations import StandingDerivation, standing_contents, standing_derivations
 from biomarkers.store.proposals import record_or_propose
 from biomarkers.store.results import Recorded
 from flows.batch_cut_step import STEP as CUTS
@@ -44,7 +44,7 @@ from flows.whole_set import WholeSet
 Derived: TypeAlias = DerivedAnalysis | StandingDerivation
 """What a step derives: an analysis to be recorded, or one on record that goes on standing."""
 
-SecondStep: TypeAlias = Callable[[WholeSet], Awaitable[Sequence[Derived]]]
+SecondStep: TypeAlias = Callable[[WholeSet], Awaitable[Iterable[Derived]]]
 
 STEPS: Mapping[str, SecondStep] = {
     "ratios": ratios,
@@ -61,6 +61,10 @@ STEPS: Mapping[str, SecondStep] = {
     STEP: irregularity_remarks,
 }
 """In the order in which they run; a later step sees what earlier ones derived. The name stands on every run a step derives."""
+
+
+RUNS_AT_ONCE = 500
+"""Runs that are looked up in one statement."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,30 +88,64 @@ async def second_steps(reason: str) -> DerivationReport:
         whole = WholeSet(
             database=laboratory.database, definition=laboratory.definition, folder=laboratory.folder, computed_at=now
         )
-        derived = await step(whole)
-        with laboratory.database.write() as transaction:
-            transaction.serialise()
-            with timepoint_rows.gathered(transaction):
-                recorded = list(_recorded(transaction, name, derived, reason, now))
+        recorded = record_derived(laboratory.database, name, await step(whole), reason=reason, at=now)
         changed += sum(one.changed for one in recorded)
         proposed += sum(one.proposed for one in recorded)
     return DerivationReport(changed=changed, proposed=proposed)
 
 
-def _recorded(
-    transaction: Transaction, step: str, derived: Sequence[Derived], reason: str, now: datetime
-) -> Iterator[Recorded]:
-    standing = standing_derivations(transaction, step=step)
-    there = {made.run_id if isinstance(made, StandingDerivation) else made.run.run_id for made in derived}
-    for made in derived:
-        if isinstance(made, StandingDerivation):
-            continue
-        before = standing.get(made.run.run_id)
-        if before is not None and before.content_id == made.run.analysis_id:
-            continue
-        yield from record_or_propose(transaction, [made], reason=reason or _why(before, made), recorded_at=now)
-    for left in standing.values():
-        if left.run_id not in there and not left.is_empty:
+def record_derived(
+    database: Database, step: str, derived: Iterable[Derived], *, reason: str, at: datetime
+) -> tuple[Recorded, ...]:
+    """Put on record what a step derives otherwise than it stands, and withdraw what it derives no more, in one transaction.
+
+    Raises
+    ------
+    StoreError
+        As :func:`biomarkers.store.proposals.record_or_propose`.
+    """
+    found = _compared(database, step, derived)
+    if not found.made and not found.left:
+        return ()
+    with database.write() as transaction:
+        transaction.serialise()
+        with timepoint_rows.gathered(transaction):
+            return tuple(_recorded(transaction, step, found, reason, at))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Compared:
+    """What a step derives otherwise than it stands, and the runs that it derives no more."""
+
+    made: tuple[DerivedAnalysis, ...]
+    left: tuple[str, ...]
+
+
+def _compared(database: Database, step: str, derived: Iterable[Derived]) -> _Compared:
+    """Hold what a step derives against what stands, one by one: of a large set little changes from sweep to sweep."""
+    with database.read() as reading:
+        left = dict(standing_contents(reading, step=step))
+    made = []
+    for one in derived:
+        if isinstance(one, StandingDerivation):
+            left.pop(one.run_id, None)
+        elif left.pop(one.run.run_id, None) != one.run.analysis_id:
+            made.append(one)
+    return _Compared(made=tuple(made), left=tuple(left))
+
+
+def _recorded(transaction: Transaction, step: str, found: _Compared, reason: str, now: datetime) -> Iterator[Recorded]:
+    """Record what differs, unless another process has recorded the same meanwhile."""
+    for some in at_a_time(found.made, RUNS_AT_ONCE):
+        standing = standing_derivations(transaction, step=step, run_ids=[made.run.run_id for made in some])
+        for made in some:
+            before = standing.get(made.run.run_id)
+            if before is None or before.content_id != made.run.analysis_id:
+                yield from record_or_propose(transaction, [made], reason=reason or _why(before, made), recorded_at=now)
+    for run_ids in at_a_time(found.left, RUNS_AT_ONCE):
+        for left in standing_derivations(transaction, step=step, run_ids=run_ids).values():
+            if left.is_empty:
+                continue
             withdrawn = _withdrawn(left, step, now)
             why = reason or "What it was derived from is gone."
             yield from record_or_propose(transaction, [withdrawn], reason=why, recorded_at=now)

@@ -7,33 +7,26 @@ lists alone, not on the day.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date
 
 from biomarkers.ihc.pooling import POOLING_STEP
 from biomarkers.laboratory.slide_pairs import SlidePair, slide_pairs
 from biomarkers.provenance import canonical_json
 from biomarkers.results import Assay, DerivedAnalysis, Remark, Run, derived_run_identity
-from biomarkers.store import alignments
-from biomarkers.store.results import aligned_inputs
 from biomarkers.store.slides import StoredSlide, runs_derived_from_slides, stored_slides
-from biomarkers.timepoints.alignment import timepoint_rows
+from biomarkers.store.timepoint_rows import ALL_COLLECTED, read_assay
 from flows.whole_set import WholeSet, run_input
 
 STEP = "slide pairs"
-
-_ALL_DAYS = date.max
 
 
 async def slide_pair_remarks(whole: WholeSet) -> Sequence[DerivedAnalysis]:
     """Remark on a later visit's slides that differ from the baseline's in batch or scanner."""
     with whole.database.read() as reading:
         slides = stored_slides(reading)
-        aligned = alignments.current(reading)
-        if not slides or aligned is None:
+        if not slides:
             return ()
         pooled = runs_derived_from_slides(reading, step=POOLING_STEP)
-        results = [result for result in aligned_inputs(reading) if result.assay == Assay.IHC]
-    rows = timepoint_rows(whole.definition.study.id, aligned.alignments, aligned.due, results, as_of=_ALL_DAYS)
+        rows = read_assay(reading, as_of=ALL_COLLECTED, assay=Assay.IHC).rows()
     by_runs: dict[tuple[str, str], list[SlidePair]] = {}
     for pair in slide_pairs(rows, slides, pooled):
         if pair.change.findings:

@@ -5,6 +5,7 @@ Knows how they lie in the tables, and which plates' verdicts let them count. Mus
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -120,8 +121,11 @@ def stored_scatters(reading: Reading) -> tuple[StoredScatter, ...]:
     )
 
 
-def sources_by_run(reading: Reading) -> dict[str, tuple[tuple[str, str, str], ...]]:
-    """Return role, name and digest of the files behind each current measured run, the instrument's first."""
+def sources_by_run(reading: Reading, *, run_ids: Collection[str] | None = None) -> dict[str, tuple[tuple[str, str, str], ...]]:
+    """Return role, name and digest of the files behind each current measured run, the instrument's first.
+
+    Of all runs unless ``run_ids`` says of which.
+    """
     query = (
         select(analysis.c.run_id, analysis_source.c.role, analysis_source.c.name, analysis_source.c.sha256)
         .join(analysis, analysis.c.analysis_id == analysis_source.c.analysis_id)
@@ -129,8 +133,9 @@ def sources_by_run(reading: Reading) -> dict[str, tuple[tuple[str, str, str], ..
         .order_by(analysis_source.c.analysis_id, analysis_source.c.ordinal)
     )
     found: dict[str, list[tuple[str, str, str]]] = {}
-    for row in reading.connection.execute(query):
-        found.setdefault(row.run_id, []).append((row.role, row.name, row.sha256))
+    for row in reading.connection.execute(query, execution_options={"yield_per": 1_000}):
+        if run_ids is None or row.run_id in run_ids:
+            found.setdefault(row.run_id, []).append((row.role, row.name, row.sha256))
     return {run_id: tuple(sources) for run_id, sources in found.items()}
 
 

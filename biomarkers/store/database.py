@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event, inspect, make_url, text
@@ -20,6 +21,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from biomarkers.errors import BiomarkersError, StoreError, TemporarilyUnavailableError
 from biomarkers.store.migrations import HEAD, KNOWN
+
+Name = TypeVar("Name")
 
 BUSY_SECONDS = 30
 """How long a writer waits for another writer of the same SQLite file before the attempt counts as failed."""
@@ -206,6 +209,13 @@ class Database:
                 where=self.where,
                 remedy="A newer version of biomarkers has written it. Install that version or a later one.",
             )
+
+
+def at_a_time(names: Iterable[Name], count: int) -> Iterator[list[Name]]:
+    """Give so many names at a time: a statement can name no more than some thousands."""
+    waiting = iter(names)
+    while some := list(islice(waiting, count)):
+        yield some
 
 
 def sqlite_url(path: Path) -> str:

@@ -6,11 +6,13 @@ visit it belongs to, or how files are handled.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
+from typing import Any
 
-from sqlalchemy import ColumnElement, Row, exists, func, select
+from sqlalchemy import ColumnElement, Row, Select, exists, func, select
 
 from biomarkers.provenance import Input, Provenance, Source
 from biomarkers.results import Assay, Comparator
@@ -31,6 +33,7 @@ __all__ = [
     "StoredResult",
     "Superseded",
     "aligned_inputs",
+    "contents_by_run",
     "current_contents",
     "current_results",
     "current_runs",
@@ -41,6 +44,7 @@ __all__ = [
     "read_analysis",
     "record_analysis",
     "remark_codes",
+    "results_by_accession",
     "results_of_runs",
     "run_by_instrument",
 ]
@@ -143,6 +147,23 @@ def current_results(reading: Reading, *, measurand: str | None = None) -> tuple[
 
     Derived results are among them, and stand where those stood whose place they took.
     """
+    query, order = _current_query()
+    if measurand is not None:
+        query = query.where(result.c.measurand == measurand)
+    return tuple(_stored(row) for row in reading.connection.execute(query.order_by(*order)))
+
+
+def results_by_accession(reading: Reading, *, measurands: Collection[str]) -> Iterator[tuple[str, list[StoredResult]]]:
+    """Give the current results of some measurands specimen by specimen, each one's in the order of :func:`current_results`."""
+    query, order = _current_query()
+    query = query.where(result.c.measurand.in_(measurands)).order_by(result.c.accession_id, *order)
+    rows = reading.connection.execute(query, execution_options={"yield_per": 1_000})
+    for accession_id, of_specimen in groupby(rows, key=lambda row: str(row.accession_id)):
+        yield accession_id, [_stored(row) for row in of_specimen]
+
+
+def _current_query() -> tuple[Select[Any], tuple[ColumnElement[Any], ...]]:
+    """Return the query for all results of current analyses, and by what they are ordered."""
     decided = (
         select(disposition.c.result_id, func.max(disposition.c.id).label("last")).group_by(disposition.c.result_id).subquery()
     )
@@ -161,11 +182,8 @@ def current_results(reading: Reading, *, measurand: str | None = None) -> tuple[
         .outerjoin(decided, decided.c.result_id == result.c.result_id)
         .outerjoin(disposition, disposition.c.id == decided.c.last)
         .where(is_current(), is_in_force())
-        .order_by(run_ordinal, firsts.c.first, result.c.ordinal)
     )
-    if measurand is not None:
-        query = query.where(result.c.measurand == measurand)
-    return tuple(_stored(row) for row in reading.connection.execute(query))
+    return query, (run_ordinal, firsts.c.first, result.c.ordinal)
 
 
 def results_of_runs(reading: Reading, *, run_ids: Collection[str]) -> tuple[StoredResult, ...]:
@@ -268,6 +286,12 @@ def current_contents(reading: Reading, *, instruments: Collection[str]) -> Mappi
     query = select(analysis.c.run_id, analysis.c.content_id).where(
         analysis.c.instrument_sha256.in_(instruments), is_current(), is_measured()
     )
+    return {row.run_id: row.content_id for row in reading.connection.execute(query)}
+
+
+def contents_by_run(reading: Reading, *, assay: Assay) -> Mapping[str, str]:
+    """Return, by run, the identity of the current analysis's content, of all measured runs of an assay."""
+    query = select(analysis.c.run_id, analysis.c.content_id).where(analysis.c.assay == assay.value, is_current(), is_measured())
     return {row.run_id: row.content_id for row in reading.connection.execute(query)}
 
 

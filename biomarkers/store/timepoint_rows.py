@@ -16,6 +16,7 @@ from functools import cache
 from sqlalchemy import CursorResult, Row, TextClause, text
 
 from biomarkers.errors import StoreError
+from biomarkers.results import Assay
 from biomarkers.store.database import Reading, Transaction
 from biomarkers.store.timepoint_computed import AS_OF, Dialect, computed_rows
 from biomarkers.store.timepoint_view import in_order, kept_rows, timepoint_query, today
@@ -23,6 +24,9 @@ from biomarkers.timepoints.rows import TimepointColumns
 
 FIRST_DAY, LAST_DAY = "", "9999-12-31"
 """Before and after every day: a row is shown on all of them unless a specimen is still to be collected."""
+
+ALL_COLLECTED = date(9999, 12, 30)
+"""The last of those days: every specimen listed has been collected by then."""
 
 KEPT = (
     *("measurand", "subject_id", "visit", "unplanned_specimen", "visit_number", "study_day", "days_from_target", "in_window"),
@@ -200,10 +204,19 @@ def read_batches(
 
 def read_measurands(reading: Reading, *, as_of: date, measurands: Collection[str]) -> TimepointColumns:
     """Read the rows kept of some measurands, in the order of the table; ``as_of`` is the current day or a later one."""
+    chosen = f"measurand IN {_LISTED[_dialect(reading)]}"
+    return _chosen_columns(reading, chosen, as_of=as_of, listed=json.dumps(sorted(measurands)))
+
+
+def read_assay(reading: Reading, *, as_of: date, assay: Assay) -> TimepointColumns:
+    """Read the rows kept of one assay, in the order of the table; ``as_of`` is the current day or a later one."""
+    return _chosen_columns(reading, "assay = :assay", as_of=as_of, assay=assay.value)
+
+
+def _chosen_columns(reading: Reading, chosen: str, *, as_of: date, **given: str) -> TimepointColumns:
     dialect = _dialect(reading)
-    query = f"{kept_rows(dialect, as_of=AS_OF)} AND measurand IN {_LISTED[dialect]} {in_order(dialect)}"
-    found = reading.connection.execute(text(query), {"as_of": as_of.isoformat(), "listed": json.dumps(sorted(measurands))})
-    return _columns(found.all())
+    query = f"{kept_rows(dialect, as_of=AS_OF)} AND {chosen} {in_order(dialect)}"
+    return _columns(reading.connection.execute(text(query), {"as_of": as_of.isoformat(), **given}).all())
 
 
 def _columns(rows: Sequence[Row[tuple[object, ...]]]) -> TimepointColumns:

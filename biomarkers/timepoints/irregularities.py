@@ -8,29 +8,66 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
+from typing import Protocol
 
 from biomarkers.results import Finding, Severity
 from biomarkers.study.roster import Roster, Subject
-from biomarkers.timepoints.alignment import AlignedInput
 
 DUPLICATE_ACCESSION = "DUPLICATE_ACCESSION"
 IMPOSSIBLE_DATE = "IMPOSSIBLE_DATE"
 
+RUNS_TOLD = 6
+"""A message names so many runs and counts the others."""
 
-def duplicate_accessions(results: Iterable[AlignedInput]) -> Mapping[str, Finding]:
-    """Find accessions of which a measurand has results of several runs and nobody has decided which counts, by accession.
+
+class RunValue(Protocol):
+    """What a run says of a specimen's measurand."""
+
+    @property
+    def accession_id(self) -> str:
+        """The specimen."""
+
+    @property
+    def measurand(self) -> str:
+        """What was measured."""
+
+    @property
+    def run_id(self) -> str:
+        """By which run."""
+
+    @property
+    def value(self) -> float | None:
+        """The number or bound; None where it is not evaluable."""
+
+    @property
+    def comparator(self) -> str:
+        """``<`` or ``>`` for a bound, else empty."""
+
+    @property
+    def unit(self) -> str:
+        """The number's unit."""
+
+
+def duplicate_accessions(results: Iterable[RunValue]) -> Mapping[str, Finding]:
+    """Find accessions of which a measurand has results of several runs, by accession.
 
     A repeat is nothing wrong; an accession typed twice looks just like one. The first accepted result counts until then.
+
+    Parameters
+    ----------
+    results
+        Those in force about which nobody has decided, in any order.
     """
     runs: dict[tuple[str, str], dict[str, str]] = {}
     for result in results:
-        if not result.disposition:
-            value = "not evaluable" if result.value is None else f"{result.comparator}{result.value:.6g} {result.unit}".strip()
-            runs.setdefault((result.accession_id, result.measurand), {})[result.run_id] = value
+        value = "not evaluable" if result.value is None else f"{result.comparator}{result.value:.6g} {result.unit}".strip()
+        runs.setdefault((result.accession_id, result.measurand), {})[result.run_id] = value
     found: dict[str, Finding] = {}
     for (accession_id, measurand), values in sorted(runs.items()):
         if len(values) > 1 and accession_id not in found:
-            told = ", ".join(f"{value} in run '{run_id}'" for run_id, value in sorted(values.items()))
+            listed = [f"{value} in run '{run_id}'" for run_id, value in sorted(values.items())]
+            others = [f"and {len(listed) - RUNS_TOLD} more"] if len(listed) > RUNS_TOLD else []
+            told = ", ".join([*listed[:RUNS_TOLD], *others])
             found[accession_id] = Finding(
                 code=DUPLICATE_ACCESSION,
                 severity=Severity.NOTE,

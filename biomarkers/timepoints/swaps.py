@@ -12,9 +12,11 @@ of t times occurs with a probability of at most 1/t, so that the threshold bound
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import combinations
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import combinations, compress
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +24,6 @@ from scipy.spatial.distance import cdist
 from scipy.stats import norm, rankdata
 
 from biomarkers.results import Assay, Finding, Severity
-from biomarkers.timepoints.alignment import TimepointRow
 
 SWAP_SUSPECTED = "SWAP_SUSPECTED"
 
@@ -37,6 +38,41 @@ SMALLEST_SHARE_MEASURED = 0.8
 
 _SHRINKAGE = 0.05
 """Share of the covariance within subjects that is drawn to its diagonal, so that few subjects do not make it singular."""
+
+_CELLS_AT_ONCE = 250_000
+"""Pairs of specimens held against each other at a time: two megabytes a table."""
+
+
+class PlannedValue(Protocol):
+    """A number in the timepoint table at a planned visit."""
+
+    @property
+    def assay(self) -> str:
+        """By which assay it was measured."""
+
+    @property
+    def measurand(self) -> str:
+        """What was measured."""
+
+    @property
+    def subject_id(self) -> str:
+        """Whose specimen it is."""
+
+    @property
+    def visit(self) -> str:
+        """The planned visit the specimen belongs to."""
+
+    @property
+    def accession_id(self) -> str:
+        """The specimen."""
+
+    @property
+    def value(self) -> float:
+        """The number, or the bound itself where there is a comparator."""
+
+    @property
+    def comparator(self) -> str:
+        """``<`` or ``>`` for a bound, else empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +95,7 @@ class SwapSuspicion:
     threshold: float
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class _Slot:
+class _Slot(NamedTuple):
     """The place of a specimen: a subject's visit."""
 
     subject_id: str
@@ -76,13 +111,13 @@ class _Profiles:
     scores: NDArray[np.float64]
 
 
-def find_swaps(rows: Iterable[TimepointRow]) -> tuple[SwapSuspicion, ...]:
+def find_swaps(values: Iterable[PlannedValue]) -> tuple[SwapSuspicion, ...]:
     """Look for pairs of specimens that were swapped, assay by assay and over the assays of one draw together.
 
     Parameters
     ----------
-    rows
-        The timepoint table; planned visits alone are looked at.
+    values
+        The numbers of the timepoint table at planned visits, in any order.
 
     Returns
     -------
@@ -90,44 +125,62 @@ def find_swaps(rows: Iterable[TimepointRow]) -> tuple[SwapSuspicion, ...]:
         The most likely first; each subject is in one pair at most: look again when it has been cleared up. A swap of one
         subject's own visits cannot be seen, and of two subjects with two visits each it cannot be told which visit it was.
     """
-    listed = [row for row in rows if row.value is not None and row.visit_number is not None and row.accession_id]
-    by_assay: dict[str, tuple[_Profiles, NDArray[np.float64]]] = {}
-    for assay in Assay:
-        profiles = _profiles([row for row in listed if row.assay == assay.value])
+    by_assay = {assay.value: _Gathered() for assay in Assay}
+    for value in values:
+        by_assay[value.assay].add(value)
+    models: dict[str, _Model] = {}
+    for assay, gathered in by_assay.items():
+        profiles = _profiles(gathered)
         if profiles is not None:
-            by_assay[assay.value] = (profiles, _log_ratios(profiles))
-    found = [
-        suspicion for assay, (profiles, ratios) in by_assay.items() for suspicion in _suspicions(profiles, ratios, (assay,))
-    ]
-    for one, other in combinations(by_assay, 2):
-        found += _suspicions(*_together(by_assay[one], by_assay[other]), (one, other))
+            models[assay] = _model(profiles)
+    found = [suspicion for assay, model in models.items() for suspicion in _suspicions({assay: model})]
+    for one, other in combinations(models, 2):
+        found += _suspicions({one: models[one], other: models[other]})
     return _best_pairs(found)
 
 
-def _profiles(rows: Sequence[TimepointRow]) -> _Profiles | None:
-    """Lay the rows out as one profile a specimen; None where there is too little to compare."""
-    measurands = sorted({row.measurand for row in rows})
-    accessions: dict[_Slot, str] = {}
-    for row in rows:
-        accessions.setdefault(_Slot(row.subject_id, row.visit), row.accession_id or "")
-    slots = sorted(accessions)
-    place = {slot: at for at, slot in enumerate(slots)}
-    column = {measurand: at for at, measurand in enumerate(measurands)}
-    values = np.full((len(slots), len(measurands)), np.nan)
-    for row in rows:
+@dataclass(slots=True)
+class _Gathered:
+    """Values of one assay as they come, packed: of a large study there are hundreds of thousands."""
+
+    places: dict[_Slot, int] = field(default_factory=dict)
+    accession_ids: list[str] = field(default_factory=list)
+    columns: dict[str, tuple[array[int], array[float]]] = field(default_factory=dict)
+
+    def add(self, one: PlannedValue) -> None:
+        """Note a value and where it belongs."""
+        slot = _Slot(one.subject_id, one.visit)
+        place = self.places.setdefault(slot, len(self.places))
+        if place == len(self.accession_ids):
+            self.accession_ids.append(one.accession_id)
+        # Tubes of one draw can differ by measurand; the first by name stands for it, whatever order values come in.
+        self.accession_ids[place] = min(self.accession_ids[place], one.accession_id)
+        places, values = self.columns.setdefault(one.measurand, (array("q"), array("d")))
+        places.append(place)
         # Bounds tie beyond all numbers of their side.
-        value = row.value if not row.comparator else -math.inf if row.comparator == "<" else math.inf
-        values[place[_Slot(row.subject_id, row.visit)], column[row.measurand]] = value
+        values.append(one.value if not one.comparator else -math.inf if one.comparator == "<" else math.inf)
+
+
+def _profiles(gathered: _Gathered) -> _Profiles | None:
+    """Lay values out as one profile a specimen; None where there is too little to compare."""
+    slots = sorted(gathered.places)
+    order = [gathered.places[slot] for slot in slots]
+    accession_ids = [gathered.accession_ids[place] for place in order]
+    values = np.full((len(slots), len(gathered.columns)), np.nan)
+    for column, measurand in enumerate(sorted(gathered.columns)):
+        places, measured = gathered.columns[measurand]
+        values[places, column] = measured
+    values = values[order]
     values = values[:, (~np.isnan(values)).mean(axis=0) >= SMALLEST_SHARE_MEASURED] if slots else values
     kept = (~np.isnan(values)).mean(axis=1) >= SMALLEST_SHARE_MEASURED if values.shape[1] else np.zeros(len(slots), dtype=bool)
-    slots = [slot for slot, is_kept in zip(slots, kept.tolist(), strict=True) if is_kept]
+    slots, accession_ids = list(compress(slots, kept)), list(compress(accession_ids, kept))
     visits = np.array([slot.visit for slot in slots])
     scores = _normal_scores(values[kept], visits)
     scores = scores[:, scores.std(axis=0) > 0] if slots else scores
     counts = np.unique([slot.subject_id for slot in slots], return_counts=True)[1]
     if scores.shape[1] == 0 or int((counts >= 2).sum()) < FEWEST_SUBJECTS:
         return None
-    return _Profiles(slots=tuple(slots), accession_ids=tuple(accessions[slot] for slot in slots), scores=scores)
+    return _Profiles(slots=tuple(slots), accession_ids=tuple(accession_ids), scores=scores)
 
 
 def _normal_scores(values: NDArray[np.float64], visits: NDArray[np.str_]) -> NDArray[np.float64]:
@@ -142,25 +195,70 @@ def _normal_scores(values: NDArray[np.float64], visits: NDArray[np.str_]) -> NDA
     return scores
 
 
-def _log_ratios(profiles: _Profiles) -> NDArray[np.float64]:
-    """Return, for every two specimens, the logarithm of the likelihood of a swap over that of the labels."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Model:
+    """How likely each specimen of an assay is in each place, in a form that gives any part of that table at once.
+
+    Attributes
+    ----------
+    others
+        How many other specimens are known of the subject of each place.
+    scores_by_others
+        Scores of all specimens in units in which, given so many other specimens, distances are likelihoods.
+    expected
+        What is expected in each place, in the units of its number of others.
+    log_roots
+        Half the logarithm of the determinant of the spread in each place.
+    own
+        Log-likelihood of each specimen where it stands.
+    """
+
+    profiles: _Profiles
+    others: NDArray[np.intp]
+    scores_by_others: Mapping[int, NDArray[np.float64]]
+    expected: NDArray[np.float64]
+    log_roots: NDArray[np.float64]
+    own: NDArray[np.float64]
+
+    def log_ratios(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Return the logarithm of the likelihood of a swap over that of the labels, of some specimens with some."""
+        swapped = self._fits(rows, columns) + self._fits(columns, rows).T
+        ratios: NDArray[np.float64] = swapped - self.own[rows, None] - self.own[None, columns]
+        return ratios
+
+    def _fits(self, specimens: NDArray[np.intp], places: NDArray[np.intp]) -> NDArray[np.float64]:
+        fits = np.empty((specimens.size, places.size))
+        for count, scores in self.scores_by_others.items():
+            here = self.others[places] == count
+            fits[:, here] = -0.5 * cdist(scores[specimens], self.expected[places[here]], "sqeuclidean")
+        fits -= self.log_roots[places]
+        return fits
+
+
+def _model(profiles: _Profiles) -> _Model:
     subjects = np.array([slot.subject_id for slot in profiles.slots])
-    within, between = _covariances(profiles.scores, subjects)
+    scores = profiles.scores
+    within, between = _covariances(scores, subjects)
     codes, place = np.unique(subjects, return_inverse=True)
-    counts = np.bincount(place, minlength=codes.size)
-    sums = np.zeros((codes.size, profiles.scores.shape[1]))
-    np.add.at(sums, place, profiles.scores)
+    sums = np.zeros((codes.size, scores.shape[1]))
+    np.add.at(sums, place, scores)
     # What else is known of the subject of each place: all its specimens but the one in question.
-    others = counts[place] - 1
-    means = (sums[place] - profiles.scores) / np.maximum(others, 1)[:, None]
-    fits = np.empty((subjects.size, subjects.size))
-    for count in np.unique(others):
+    others = np.bincount(place, minlength=codes.size)[place] - 1
+    means = (sums[place] - scores) / np.maximum(others, 1)[:, None]
+    scores_by_others: dict[int, NDArray[np.float64]] = {}
+    expected, log_roots, own = np.empty_like(scores), np.empty(subjects.size), np.empty(subjects.size)
+    for count in np.unique(others).tolist():
         here = others == count
-        fits[:, here] = _log_likelihoods(profiles.scores, means[here], int(count), within, between)
-    own = np.diag(fits)
-    ratios: NDArray[np.float64] = fits + fits.T - own[:, None] - own[None, :]
-    ratios[subjects[:, None] == subjects[None, :]] = -np.inf
-    return ratios
+        drawn = between @ np.linalg.inv(between + within / count) if count else np.zeros_like(within)
+        spread = between + within - drawn @ between
+        root = np.linalg.cholesky((spread + spread.T) / 2.0)
+        scores_by_others[count] = np.linalg.solve(root, scores.T).T
+        expected[here] = np.linalg.solve(root, drawn @ means[here].T).T
+        log_roots[here] = np.log(np.diag(root)).sum()
+        own[here] = -0.5 * ((scores_by_others[count][here] - expected[here]) ** 2).sum(axis=1) - log_roots[here]
+    return _Model(
+        profiles=profiles, others=others, scores_by_others=scores_by_others, expected=expected, log_roots=log_roots, own=own
+    )
 
 
 def _covariances(scores: NDArray[np.float64], subjects: NDArray[np.str_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -178,55 +276,44 @@ def _covariances(scores: NDArray[np.float64], subjects: NDArray[np.str_]) -> tup
     return within, between
 
 
-def _log_likelihoods(
-    scores: NDArray[np.float64],
-    means: NDArray[np.float64],
-    count: int,
-    within: NDArray[np.float64],
-    between: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Log-likelihood of every specimen in places whose subjects have so many other specimens with these means."""
-    drawn = between @ np.linalg.inv(between + within / count) if count else np.zeros_like(within)
-    spread = between + within - drawn @ between
-    root = np.linalg.cholesky((spread + spread.T) / 2.0)
-    expected = np.linalg.solve(root, drawn @ means.T).T
-    squares = cdist(np.linalg.solve(root, scores.T).T, expected, "sqeuclidean")
-    logs: NDArray[np.float64] = -0.5 * squares - float(np.log(np.diag(root)).sum())
-    return logs
+def _suspicions(models: Mapping[str, _Model]) -> Iterator[SwapSuspicion]:
+    """Hold every two draws that all these assays measured against each other, adding up what each assay says.
 
-
-def _together(
-    one: tuple[_Profiles, NDArray[np.float64]], other: tuple[_Profiles, NDArray[np.float64]]
-) -> tuple[_Profiles, NDArray[np.float64]]:
-    """Add up what two assays say of whole draws."""
-    shared = sorted(set(one[0].slots) & set(other[0].slots))
-    ratios = np.zeros((len(shared), len(shared)))
-    accessions: list[list[str]] = [[] for _ in shared]
-    for profiles, own in (one, other):
-        at = {slot: index for index, slot in enumerate(profiles.slots)}
-        places = np.array([at[slot] for slot in shared], dtype=np.intp)
-        ratios += own[np.ix_(places, places)]
-        for here, index in zip(accessions, places.tolist(), strict=True):
-            here.append(profiles.accession_ids[index])
-    joined = tuple(";".join(dict.fromkeys(ids)) for ids in accessions)
-    return _Profiles(slots=tuple(shared), accession_ids=joined, scores=np.zeros((len(shared), 0))), ratios
-
-
-def _suspicions(profiles: _Profiles, ratios: NDArray[np.float64], assays: tuple[str, ...]) -> list[SwapSuspicion]:
-    pairs = max(1, int(np.isfinite(ratios).sum()) // 2)
-    threshold = math.log(pairs / FALSE_ALARM_RATE)
-    upper = np.triu(ratios, k=1)
-    return [
-        SwapSuspicion(
-            accession_ids=(profiles.accession_ids[first], profiles.accession_ids[second]),
-            subject_ids=(profiles.slots[first].subject_id, profiles.slots[second].subject_id),
-            visits=(profiles.slots[first].visit, profiles.slots[second].visit),
-            assays=assays,
-            log_likelihood_ratio=float(ratios[first, second]),
-            threshold=threshold,
+    Some rows of the table at a time: of thousands of specimens the whole would take gigabytes.
+    """
+    slots = sorted(set.intersection(*(set(model.profiles.slots) for model in models.values())))
+    places = [_places(model.profiles, slots) for model in models.values()]
+    accession_ids = [
+        ";".join(
+            dict.fromkeys(model.profiles.accession_ids[at[draw]] for model, at in zip(models.values(), places, strict=True))
         )
-        for first, second in np.argwhere(upper > threshold).tolist()
+        for draw in range(len(slots))
     ]
+    subjects, counts = np.unique([slot.subject_id for slot in slots], return_inverse=True, return_counts=True)[1:]
+    threshold = math.log(max(1, (len(slots) ** 2 - int((counts**2).sum())) // 2) / FALSE_ALARM_RATE)
+    rows_at_once = max(1, _CELLS_AT_ONCE // max(1, len(slots)))
+    for start in range(0, len(slots), rows_at_once):
+        rows, columns = np.arange(start, min(start + rows_at_once, len(slots))), np.arange(start, len(slots))
+        ratios = sum(
+            (model.log_ratios(at[rows], at[columns]) for model, at in zip(models.values(), places, strict=True)),
+            start=np.zeros((rows.size, columns.size)),
+        )
+        ratios[subjects[rows, None] == subjects[None, columns]] = -np.inf
+        for row, column in np.argwhere(np.triu(ratios, k=1) > threshold).tolist():
+            first, second = start + row, start + column
+            yield SwapSuspicion(
+                accession_ids=(accession_ids[first], accession_ids[second]),
+                subject_ids=(slots[first].subject_id, slots[second].subject_id),
+                visits=(slots[first].visit, slots[second].visit),
+                assays=tuple(models),
+                log_likelihood_ratio=float(ratios[row, column]),
+                threshold=threshold,
+            )
+
+
+def _places(profiles: _Profiles, slots: Iterable[_Slot]) -> NDArray[np.intp]:
+    at = {slot: index for index, slot in enumerate(profiles.slots)}
+    return np.array([at[slot] for slot in slots], dtype=np.intp)
 
 
 def _best_pairs(found: Iterable[SwapSuspicion]) -> tuple[SwapSuspicion, ...]:

@@ -7,43 +7,31 @@ frequencies) and the packaged limits; the swaps are of tubes drawn at random.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
-from measured_rows import measured_row
 
 from biomarkers.readers.study_files import packaged_study
 from biomarkers.simulation.courses import blood_cells, concentration
 from biomarkers.simulation.subjects import simulate_subjects
-from biomarkers.timepoints.alignment import TimepointRow
+from biomarkers.store.irregularities import PlannedValue
 from biomarkers.timepoints.swaps import find_swaps
 
 FREQUENCIES = ("lymphocytes_of_live", "t_of_lymphocytes", "cd4_of_t", "cd8_of_t", "b_of_lymphocytes", "nk_of_lymphocytes")
 
 
-def row(
-    subject_id: str, *, visit: str, number: int, assay: str, measurand: str, value: float, limits: tuple[float, float]
-) -> TimepointRow:
+def row(subject_id: str, *, visit: str, assay: str, measurand: str, value: float, limits: tuple[float, float]) -> PlannedValue:
     low, high = limits
     comparator = "<" if value < low else ">" if value > high else ""
-    return measured_row(
-        subject_id,
-        visit=visit,
-        number=number,
-        assay=assay,
-        measurand=measurand,
-        value=min(max(value, low), high),
-        comparator=comparator,
-        accession_id=f"{assay}-{subject_id}-{visit}",
-    )
+    accession_id = f"{assay}-{subject_id}-{visit}"
+    return PlannedValue(assay, measurand, subject_id, visit, accession_id, min(max(value, low), high), comparator)
 
 
-def study(subjects: int, seed: int) -> dict[tuple[str, str, str], list[TimepointRow]]:
+def study(subjects: int, seed: int) -> dict[tuple[str, str, str], list[PlannedValue]]:
     """Rows by assay, subject and visit."""
     definition = packaged_study()
     rng = np.random.default_rng(seed)
-    found: dict[tuple[str, str, str], list[TimepointRow]] = {}
+    found: dict[tuple[str, str, str], list[PlannedValue]] = {}
     for one in simulate_subjects(definition, subjects=subjects, seed=seed):
         name = one.subject.subject_id
         for visit in definition.visits:
@@ -60,7 +48,6 @@ def study(subjects: int, seed: int) -> dict[tuple[str, str, str], list[Timepoint
                     row(
                         name,
                         visit=visit.code,
-                        number=visit.number,
                         assay="elisa",
                         measurand=analyte.code,
                         value=seen,
@@ -72,7 +59,6 @@ def study(subjects: int, seed: int) -> dict[tuple[str, str, str], list[Timepoint
                 row(
                     name,
                     visit=visit.code,
-                    number=visit.number,
                     assay="cytometry",
                     measurand=frequency.upper(),
                     value=100 * getattr(cells, frequency) + 0.25 * rng.standard_normal(),
@@ -84,8 +70,8 @@ def study(subjects: int, seed: int) -> dict[tuple[str, str, str], list[Timepoint
 
 
 def swapped(
-    found: dict[tuple[str, str, str], list[TimepointRow]], assays: tuple[str, ...], pairs: int, rng: np.random.Generator
-) -> tuple[list[TimepointRow], set[frozenset[str]]]:
+    found: dict[tuple[str, str, str], list[PlannedValue]], assays: tuple[str, ...], pairs: int, rng: np.random.Generator
+) -> tuple[list[PlannedValue], set[frozenset[str]]]:
     """Exchange what tubes of two subjects at one visit hold; return the rows and the accessions exchanged."""
     rows = dict(found)
     slots = [key for key in found if key[0] == assays[0]]
@@ -99,13 +85,13 @@ def swapped(
         for assay in assays:
             first, second = (assay, *one[1:]), (assay, *other[1:])
             rows[first], rows[second] = relabelled(found[second], found[first]), relabelled(found[first], found[second])
-            exchanged.add(frozenset({found[first][0].accession_id or "", found[second][0].accession_id or ""}))
+            exchanged.add(frozenset({found[first][0].accession_id, found[second][0].accession_id}))
     return [row for key in rows for row in rows[key]], exchanged
 
 
-def relabelled(contents: list[TimepointRow], labels: list[TimepointRow]) -> list[TimepointRow]:
+def relabelled(contents: list[PlannedValue], labels: list[PlannedValue]) -> list[PlannedValue]:
     return [
-        replace(label, value=content.value, comparator=content.comparator)
+        label._replace(value=content.value, comparator=content.comparator)
         for content, label in zip(contents, labels, strict=True)
     ]
 

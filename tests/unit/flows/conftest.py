@@ -29,7 +29,7 @@ from flows.batch_cut_step import cut_remarks
 from flows.batch_step import batch_remarks
 from flows.bench import at_bench
 from flows.joint_gating_step import joint_gating
-from flows.second_steps import _recorded
+from flows.second_steps import record_derived
 from flows.whole_set import WholeSet
 from flows.work import Analysed, Specimens, WorkFile
 
@@ -125,11 +125,8 @@ class StainedLab:
         with ThreadPoolExecutor(1) as one, at_bench(self.laboratory, lambda *_: None, executor=one) as made:
             derived = asyncio.run(joint_gating(whole))
             self.faults = made.faults
-        with self.laboratory.database.write() as transaction:
-            transaction.serialise()
-            written = [
-                one.analysis_id for one in _recorded(transaction, "joint gating", derived, "", self._tick()) if one.changed
-            ]
+        recorded = record_derived(self.laboratory.database, "joint gating", derived, reason="", at=self._tick())
+        written = [one.analysis_id for one in recorded if one.changed]
         with self.laboratory.database.read() as reading:
             analyses = [read_analysis(reading, analysis_id=one) for one in written]
         return [one for one in analyses if isinstance(one, DerivedAnalysis)]

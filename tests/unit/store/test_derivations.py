@@ -100,7 +100,7 @@ def test_the_result_that_counts_is_the_declared_one_else_the_evaluable_one_else_
         with database.write() as transaction:
             record_analysis(transaction, given, reason="", recorded_at=now)
     with database.read() as reading:
-        found = counting_results(reading, measurands=["IL6"])
+        found = dict(counting_results(reading, measurands=["IL6"]))
     assert found["ATR-000001"]["IL6"].result == first.run.results[0]
     with database.write() as transaction:
         dispose(
@@ -112,7 +112,7 @@ def test_the_result_that_counts_is_the_declared_one_else_the_evaluable_one_else_
             decided_at=now,
         )
     with database.read() as reading:
-        found = counting_results(reading, measurands=["IL6"])
+        found = dict(counting_results(reading, measurands=["IL6"]))
     assert found["ATR-000001"]["IL6"].result == second.run.results[0]
 
 

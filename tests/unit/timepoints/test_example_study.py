@@ -369,12 +369,15 @@ def test_all_visits_of_a_subject_go_onto_one_plate(example: Example) -> None:
     assert plates[0].rows[0].slot == "S01"
 
 
-def test_a_specimen_of_two_undecided_runs_is_told_and_a_decided_one_is_not(example: Example) -> None:
-    assert duplicate_accessions(example.results) == {}
+def test_a_specimen_of_two_undecided_runs_is_told_and_many_are_counted(example: Example) -> None:
+    undecided = [result for result in example.results if not result.disposition]
+    assert duplicate_accessions(undecided) == {}
     again = replace(example.results[0], run_id="p9", value=22.0, order=9)
-    found = duplicate_accessions([*example.results, again])
+    found = duplicate_accessions([*undecided, again])
     assert list(found) == ["ATR-000101"]
     assert found["ATR-000101"].message == "It has results of 2 runs: 20 pg/mL in run 'p1', 22 pg/mL in run 'p9'."
+    many = [replace(again, run_id=f"q{at}") for at in range(7)]
+    assert duplicate_accessions([*undecided, *many])["ATR-000101"].message.endswith("22 pg/mL in run 'q4', and 2 more.")
 
 
 def test_dates_that_contradict_each_other_or_are_to_come_are_told(example: Example) -> None:

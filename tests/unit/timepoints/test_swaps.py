@@ -2,45 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
-from measured_rows import measured_row
 
-from biomarkers.timepoints.alignment import TimepointRow
+from biomarkers.store.irregularities import PlannedValue
 from biomarkers.timepoints.swaps import find_swaps, swap_findings
 
-VISITS = (("BASELINE", 1), ("C2D1", 2), ("C6D1", 3))
+VISITS = ("BASELINE", "C2D1", "C6D1")
 
 
-def study(subjects: int = 20, *, measurands: int = 6, within: float = 0.1) -> list[TimepointRow]:
+def study(subjects: int = 20, *, measurands: int = 6, within: float = 0.1) -> list[PlannedValue]:
     rng = np.random.default_rng(3)
     rows = []
     for subject in range(subjects):
         heights = rng.standard_normal(measurands)
-        for visit, number in VISITS:
+        for number, visit in enumerate(VISITS, start=1):
             for at, height in enumerate(heights):
                 rows.append(cell(subject, visit, number, f"M{at}", float(np.exp(height + within * rng.standard_normal()))))
     return rows
 
 
-def cell(subject: int, visit: str, number: int, measurand: str, value: float) -> TimepointRow:
-    return measured_row(
-        f"S{subject:04d}",
-        visit=visit,
-        number=number,
-        measurand=measurand,
-        value=value,
-        accession_id=f"ATR-{subject:04d}{number:02d}",
-    )
+def cell(subject: int, visit: str, number: int, measurand: str, value: float) -> PlannedValue:
+    return PlannedValue("elisa", measurand, f"S{subject:04d}", visit, f"ATR-{subject:04d}{number:02d}", value, "")
 
 
-def swapped(rows: list[TimepointRow], one: str, other: str) -> list[TimepointRow]:
+def swapped(rows: list[PlannedValue], one: str, other: str) -> list[PlannedValue]:
     """Exchange what two accessions hold."""
     values = {(row.accession_id, row.measurand): row.value for row in rows}
     partner = {one: other, other: one}
-    return [replace(row, value=values[partner.get(row.accession_id or "", row.accession_id), row.measurand]) for row in rows]
+    return [row._replace(value=values[partner.get(row.accession_id, row.accession_id), row.measurand]) for row in rows]
 
 
 def test_two_swapped_tubes_are_named_with_the_subjects_they_fit() -> None:
@@ -59,13 +49,13 @@ def test_where_nothing_was_swapped_nothing_is_suspected() -> None:
 
 def test_monotone_changes_of_unit_or_level_by_visit_play_no_part() -> None:
     rows = swapped(study(), "ATR-000302", "ATR-001102")
-    other = [replace(row, value=(row.value or 0.0) ** 3 * (10.0 if row.visit == "C2D1" else 1.0)) for row in rows]
+    other = [row._replace(value=row.value**3 * (10.0 if row.visit == "C2D1" else 1.0)) for row in rows]
     assert [one.accession_ids for one in find_swaps(other)] == [("ATR-000302", "ATR-001102")]
 
 
 def test_bounds_tie_at_their_end_and_do_not_hide_a_swap() -> None:
     rows = swapped(study(), "ATR-000302", "ATR-001102")
-    limited = [replace(row, value=max(row.value or 0.0, 0.4), comparator="<" if (row.value or 0) < 0.4 else "") for row in rows]
+    limited = [row._replace(value=max(row.value, 0.4), comparator="<" if row.value < 0.4 else "") for row in rows]
     assert [one.accession_ids for one in find_swaps(limited)] == [("ATR-000302", "ATR-001102")]
 
 
