@@ -144,11 +144,10 @@ def test_work_on_ten_thousand_settled_files_begins_at_once(
 
 
 def test_a_plate_is_seen_soon_while_others_read(
-    benchmark: BenchmarkFixture, tmp_path: Path, project_root: Path, capsys: pytest.CaptureFixture[str]
+    benchmark: BenchmarkFixture, tmp_path: Path, study: SimulatedStudy, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root, beside = tmp_path / "lab", tmp_path / "beside"
     beside.mkdir()
-    study = study_of(2 * (PLATES_HELD + 50), project_root)  # enough that no specimen is on two plates of an analyte
     laboratory_of(root, study).close()
     jobs = plates(study)
     inbox = root / "inbox" / "elisa"
@@ -207,10 +206,11 @@ def _read_on(root: Path, stop: threading.Event, reads: list[float], errors: list
 
 
 def test_a_running_laboratory_costs_little_and_its_memory_stays(
-    benchmark: BenchmarkFixture, tmp_path: Path, study: SimulatedStudy, capsys: pytest.CaptureFixture[str]
+    benchmark: BenchmarkFixture, tmp_path: Path, project_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root, beside = tmp_path / "lab", tmp_path / "beside"
     beside.mkdir()
+    study = study_of(2 * (PLATES_HELD + 50), project_root)  # enough that no specimen is on two plates of an analyte
     laboratory_of(root, study).close()
 
     def measure() -> dict[str, float]:

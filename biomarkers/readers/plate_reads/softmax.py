@@ -10,7 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import groupby, takewhile
 
 from biomarkers.elisa.plate import PlateRead, WellPosition, WellRead
 from biomarkers.errors import SourceFileError
@@ -272,7 +272,12 @@ def _grids(table: _Table, header: _PlateHeader, blocks: int, where: str) -> list
 
 
 def _is_header(row: tuple[str, ...]) -> bool:
-    return not any(row[:2]) and len(row) > 2 and (row[2] == "1" or WellPosition.parse(row[2]) is not None)
+    """Whether a row numbers columns from 1, several of them, or names wells; a well can read exactly 1 as well."""
+    cells = tuple(takewhile(bool, row[2:]))
+    if any(row[:2]) or not cells:
+        return False
+    counted = tuple(str(number) for number in range(1, len(cells) + 1))
+    return (len(cells) > 1 and cells == counted) or WellPosition.parse(cells[0]) is not None
 
 
 def _by_well(table: _Table, header: _PlateHeader, blocks: int, where: str) -> list[_Texts]:

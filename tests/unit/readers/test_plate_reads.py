@@ -173,6 +173,13 @@ def test_a_softmax_export_is_read_in_either_layout_and_any_encoding(tmp_path: Pa
     assert at(second, "B2").flag == ""
 
 
+@pytest.mark.parametrize("layout", ["TimeFormat", "PlateFormat"])
+def test_a_well_that_reads_exactly_one_heads_no_table(tmp_path: Path, layout: str) -> None:
+    words = {"B1": "1", "C1": "1", "C2": "2", "D1": "1", "D2": ""}
+    first, _ = read_plates(dropped(tmp_path, softmax(layout, words=words), name="P0001.txt"))
+    assert [at(first, well).value for well in ("B1", "C1", "C2", "D1", "D2")] == [1.0, 1.0, 2.0, 1.0, None]
+
+
 def test_equal_plate_names_in_one_softmax_export_are_numbered(tmp_path: Path) -> None:
     reads = read_plates(dropped(tmp_path, softmax("TimeFormat", plates=3), encoding="latin-1"))
     assert [one.plate_id for one in reads] == ["Plate1"] * 2 + ["Plate1#2"] * 2 + ["Plate1#3"] * 2

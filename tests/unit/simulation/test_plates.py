@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import csv
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 
 from biomarkers.elisa.plate import WellRole
 from biomarkers.readers.plate_layouts import read_plate_map
 from biomarkers.readers.plate_reads import read_plates
-from biomarkers.simulation.plate_exports import ExportForm, export_bytes
+from biomarkers.simulation.plate_exports import ExportForm, Reading, export_bytes
 from biomarkers.simulation.plates import PlateJob, TrueCurve, fill_slots, true_curve
 from biomarkers.simulation.seeds import stream
 from biomarkers.simulation.study import SimulatedStudy
@@ -146,3 +149,33 @@ def test_a_subjects_visits_share_a_plate_where_slots_allow(study: SimulatedStudy
 
 def test_a_set_larger_than_a_plate_runs_on_to_the_next() -> None:
     assert fill_slots(3, [1, 5, 2]) == [[0], [1, 1, 1], [1, 1], [2, 2]]
+
+
+@pytest.mark.parametrize("form", list(ExportForm))
+@given(
+    st.lists(
+        st.lists(st.sampled_from([None, 0.0, 0.04, 1.0, 2.0, 3.0, 10.0]), min_size=12, max_size=12), min_size=8, max_size=8
+    )
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_wells_read_an_export_of_them_is_read_back(
+    tmp_path: Path, form: ExportForm, measured: list[list[float | None]]
+) -> None:
+    assume(any(value is not None for values in measured for value in values))  # a grid of words alone may be anything
+    reading = Reading(
+        plate_id="P1",
+        read_on=date(2025, 3, 10),
+        wavelength_nm=450.0,
+        reference_nm=570.0,
+        measured=measured,
+        reference=[[1.0] * 12 for _ in range(8)],
+    )
+    path = tmp_path / f"P1{form.suffix}"
+    path.write_bytes(export_bytes(reading, form))
+    first, *_ = read_plates(path)
+    wells = {(well.position.row, well.position.column): well for well in first.wells}
+    for row, values in enumerate(measured):
+        for column, value in enumerate(values):
+            well = wells[row, column]
+            assert (well.value, well.flag) == ((value, "") if value is not None else (None, well.flag))
+            assert value is not None or well.flag
