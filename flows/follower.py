@@ -20,7 +20,7 @@ from flows.bench import at_bench
 from flows.executors import end, local_pool
 from flows.logbook import Logbook
 from flows.server import prefect_server
-from flows.service import declared, run_service, silent, woken
+from flows.service import declared, give_memory_back, run_service, silent, woken
 from flows.watcher import NICENESS, SCAN_SECONDS
 
 QUIET_SECONDS = 2.0
@@ -68,6 +68,7 @@ def _follow_until_told(laboratory: Laboratory, wake: threading.Event, stop: thre
                 pool = _one_process(compute)  # a page had ended its process, and the pool with it
             took = time.monotonic() - began
             logbook.followed(report, seconds=took)
+            give_memory_back()
             # What it recorded itself is looked at once more, together with whatever came meanwhile.
             done_at = seen
     finally:

@@ -28,11 +28,10 @@ _ALL_DAYS = date.max
 async def irregularity_remarks(whole: WholeSet) -> Sequence[DerivedAnalysis]:
     """Remark on specimens that look swapped or were measured twice, and on subjects whose dates contradict each other."""
     with whole.database.read() as reading:
-        roster = current_roster(reading)
         found = {
             "swaps": swap_findings(find_swaps(planned_values(reading))),
             "duplicates": duplicate_accessions(undecided_repeats(reading)),
-            "dates": _impossible_dates(roster),
+            "dates": _impossible_dates(current_roster(reading)),
         }
         measured = measuring_runs(
             reading, accession_ids={accession_id for by_name in found.values() for accession_id in by_name}

@@ -1,13 +1,14 @@
 """Second steps: what only the whole set of results can show, at the end of a sweep or a recomputation.
 
 Knows which second steps there are and how what they derive is put on record. A second step is a function of the whole set that
-returns derived analyses; it is added to :data:`STEPS` and needs nothing else. Each is recorded in one transaction, so that a
-crash leaves the set as it was before or after; a step that runs again over the same set changes nothing.
+returns derived analyses; it is added to :data:`STEPS` and needs nothing else. A crash leaves whole derived runs, and the next
+sweep finishes them; a step that runs again over the same set changes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeAlias
@@ -64,7 +65,7 @@ STEPS: Mapping[str, SecondStep] = {
 
 
 RUNS_AT_ONCE = 500
-"""Runs that are looked up in one statement."""
+"""Runs that are looked up and recorded together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,58 +98,66 @@ async def second_steps(reason: str) -> DerivationReport:
 def record_derived(
     database: Database, step: str, derived: Iterable[Derived], *, reason: str, at: datetime
 ) -> tuple[Recorded, ...]:
-    """Put on record what a step derives otherwise than it stands, and withdraw what it derives no more, in one transaction.
+    """Put on record what a step derives otherwise than it stands, and withdraw what it derives no more.
+
+    What is derived is taken one by one and recorded some hundreds at a time, each time in a transaction: of a large set little
+    changes from sweep to sweep, and nobody waits long for the lock. What a crash leaves undone, the next sweep finds.
 
     Raises
     ------
     StoreError
         As :func:`biomarkers.store.proposals.record_or_propose`.
     """
-    found = _compared(database, step, derived)
-    if not found.made and not found.left:
-        return ()
+    with database.read() as reading:
+        left = dict(standing_contents(reading, step=step))
+    recorded: list[Recorded] = []
+    differing = at_a_time(_differing(derived, left), RUNS_AT_ONCE)
+    some: Sequence[DerivedAnalysis] | None = next(differing, ())
+    while some is not None:
+        following = next(differing, None)
+        gone = () if following else tuple(left)  # only at the end it is known what is left
+        if some or gone:
+            with _writing(database) as transaction:
+                recorded += _made(transaction, step, some, reason, at)
+                recorded += _withdrawn(transaction, step, gone, reason, at)
+        some = following
+    return tuple(recorded)
+
+
+@contextmanager
+def _writing(database: Database) -> Iterator[Transaction]:
     with database.write() as transaction:
         transaction.serialise()
         with timepoint_rows.gathered(transaction):
-            return tuple(_recorded(transaction, step, found, reason, at))
+            yield transaction
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Compared:
-    """What a step derives otherwise than it stands, and the runs that it derives no more."""
-
-    made: tuple[DerivedAnalysis, ...]
-    left: tuple[str, ...]
-
-
-def _compared(database: Database, step: str, derived: Iterable[Derived]) -> _Compared:
-    """Hold what a step derives against what stands, one by one: of a large set little changes from sweep to sweep."""
-    with database.read() as reading:
-        left = dict(standing_contents(reading, step=step))
-    made = []
+def _differing(derived: Iterable[Derived], left: MutableMapping[str, str]) -> Iterator[DerivedAnalysis]:
+    """Give what differs from what stands; of what stands, that stays which nobody derives any more."""
     for one in derived:
         if isinstance(one, StandingDerivation):
             left.pop(one.run_id, None)
         elif left.pop(one.run.run_id, None) != one.run.analysis_id:
-            made.append(one)
-    return _Compared(made=tuple(made), left=tuple(left))
+            yield one
 
 
-def _recorded(transaction: Transaction, step: str, found: _Compared, reason: str, now: datetime) -> Iterator[Recorded]:
-    """Record what differs, unless another process has recorded the same meanwhile."""
-    for some in at_a_time(found.made, RUNS_AT_ONCE):
-        standing = standing_derivations(transaction, step=step, run_ids=[made.run.run_id for made in some])
-        for made in some:
-            before = standing.get(made.run.run_id)
-            if before is None or before.content_id != made.run.analysis_id:
-                yield from record_or_propose(transaction, [made], reason=reason or _why(before, made), recorded_at=now)
-    for run_ids in at_a_time(found.left, RUNS_AT_ONCE):
-        for left in standing_derivations(transaction, step=step, run_ids=run_ids).values():
-            if left.is_empty:
-                continue
-            withdrawn = _withdrawn(left, step, now)
-            why = reason or "What it was derived from is gone."
-            yield from record_or_propose(transaction, [withdrawn], reason=why, recorded_at=now)
+def _made(
+    transaction: Transaction, step: str, some: Sequence[DerivedAnalysis], reason: str, at: datetime
+) -> Iterator[Recorded]:
+    standing = standing_derivations(transaction, step=step, run_ids=[made.run.run_id for made in some])
+    for made in some:
+        before = standing.get(made.run.run_id)
+        # Another process may have recorded the same meanwhile.
+        if before is None or before.content_id != made.run.analysis_id:
+            yield from record_or_propose(transaction, [made], reason=reason or _why(before, made), recorded_at=at)
+
+
+def _withdrawn(transaction: Transaction, step: str, run_ids: Iterable[str], reason: str, at: datetime) -> Iterator[Recorded]:
+    why = reason or "What it was derived from is gone."
+    for some in at_a_time(run_ids, RUNS_AT_ONCE):
+        for left in standing_derivations(transaction, step=step, run_ids=some).values():
+            if not left.is_empty:
+                yield from record_or_propose(transaction, [_nothing(left, step, at)], reason=why, recorded_at=at)
 
 
 def _why(before: StandingDerivation | None, made: DerivedAnalysis) -> str:
@@ -159,7 +168,7 @@ def _why(before: StandingDerivation | None, made: DerivedAnalysis) -> str:
     return "The runs or declarations behind it have changed."
 
 
-def _withdrawn(left: StandingDerivation, step: str, now: datetime) -> DerivedAnalysis:
+def _nothing(left: StandingDerivation, step: str, now: datetime) -> DerivedAnalysis:
     """Say nothing any more, in a form that can be recorded: an analysis without results."""
     run = Run(
         run_id=left.run_id,

@@ -26,7 +26,7 @@ from flows.bench import at_bench
 from flows.executors import end, executor_of
 from flows.logbook import Logbook
 from flows.server import prefect_server
-from flows.service import declared, run_service, silent, woken
+from flows.service import declared, give_memory_back, run_service, silent, woken
 
 Place: TypeAlias = tuple[str, str, str]
 
@@ -151,6 +151,7 @@ def _sweep_until_told(laboratory: Laboratory, wake: threading.Event, stop: threa
     began_with = declared(folder)
     scope = Scope(inboxes=frozenset(inboxes), second_steps=False)
     pool = executor_of(compute)
+    has_worked = False
     logbook.note("watching", inboxes=", ".join(inboxes))
     try:
         while not stop.is_set() and declared(folder) == began_with:
@@ -159,10 +160,13 @@ def _sweep_until_told(laboratory: Laboratory, wake: threading.Event, stop: threa
             worth = attempts.worth_taking(resting, monotonic=time.monotonic(), lists=_lists(laboratory, resting))
             taken = at_once(worth)
             if not taken:
+                if has_worked:
+                    give_memory_back()
+                has_worked = False
                 wake.wait(min(SCAN_SECONDS, max(remaining, 0.01)))
                 wake.clear()
                 continue
-            began = time.monotonic()
+            has_worked, began = True, time.monotonic()
             with at_bench(laboratory, silent, executor=pool) as bench:
                 report = run_sweep(bench, taken, scope)
             if bench.executor is not pool:

@@ -39,8 +39,8 @@ SMALLEST_SHARE_MEASURED = 0.8
 _SHRINKAGE = 0.05
 """Share of the covariance within subjects that is drawn to its diagonal, so that few subjects do not make it singular."""
 
-_CELLS_AT_ONCE = 250_000
-"""Pairs of specimens held against each other at a time: two megabytes a table."""
+_CELLS_AT_ONCE = 50_000
+"""Pairs of specimens held against each other at a time: less than half a megabyte a table."""
 
 
 class PlannedValue(Protocol):
