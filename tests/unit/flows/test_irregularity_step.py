@@ -15,12 +15,13 @@ from biomarkers.elisa.records import PlateAnalysis
 from biomarkers.laboratory import Laboratory, create_laboratory
 from biomarkers.provenance import Provenance, Source, bytes_digest
 from biomarkers.results import Assay, DerivedAnalysis, Quantity, Result, Run, run_identity
-from biomarkers.store import sources
+from biomarkers.store import audit, sources
 from biomarkers.store.results import record_analysis
 from biomarkers.store.study_lists import record_roster, record_specimens
 from biomarkers.study.declaration import Material
 from biomarkers.study.roster import Moment, Specimen, Subject
 from flows.irregularity_step import irregularity_remarks
+from flows.second_steps import record_derived
 from flows.whole_set import WholeSet
 
 NOW = datetime(2025, 6, 1, 12, tzinfo=UTC)
@@ -147,3 +148,29 @@ def test_an_accession_of_two_runs_is_a_finding_until_somebody_decides(laboratory
     )
     laboratory.dispose(second, decision="repeated", reason="It was repeated on purpose.")
     assert step(laboratory) == []
+
+
+def test_what_a_step_derives_is_recorded_some_at_a_time_and_withdrawn_when_it_is_derived_no_more(
+    laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.second_steps.RUNS_AT_ONCE", 2)
+    names = {accession(at, "BASELINE") for at in range(1, 6)}
+    for plate, value in (("P1", 4.0), ("P2", 9.0)):
+        record(laboratory, plate, {(name, "IL6"): value for name in names})
+
+    def recorded(derived: Sequence[DerivedAnalysis]) -> tuple[int, int]:
+        with laboratory.database.read() as reading:
+            before = audit.head(reading).number
+        found = record_derived(laboratory.database, "irregularities", iter(derived), reason="", at=NOW)
+        with laboratory.database.read() as reading:
+            return sum(one.changed for one in found), audit.head(reading).number - before
+
+    derived = step(laboratory)
+    assert recorded(derived)[0] == 5
+    assert told(laboratory, "DUPLICATE_ACCESSION") == names
+    assert recorded(derived) == (0, 0)
+    assert recorded(derived[:2])[0] == 3
+    assert told(laboratory, "DUPLICATE_ACCESSION") == {one.remarks[0].accession_id for one in derived[:2]}
+    assert recorded(derived[:2]) == (0, 0)
+    assert recorded(derived)[0] == 3
+    assert told(laboratory, "DUPLICATE_ACCESSION") == names
