@@ -232,8 +232,8 @@ def status(
     print_table(["subject", "visit", "assay", "status"], needed, title="\nDue and not there")
     if found.stale:
         print_table(
-            ["assay", "run", "why"],
-            [(run.assay, run.name, run.why) for run in found.stale],
+            ["assay", "run", "why", "signed results"],
+            [(run.assay, run.name, run.why, run.proposed) for run in found.stale],
             title="\nMade from what no longer stands; 'biomarkers recompute' renews them",
         )
     for specimen in found.waiting_specimens:
@@ -259,7 +259,10 @@ def _status_document(found: LabStatus) -> dict[str, list[dict[str, str | None]]]
             {"subject_id": due.subject_id, "visit": due.visit, "assay": due.assay, "status": due.status} for due in found.due
         ],
         "waiting_specimens": [{"what": specimen} for specimen in found.waiting_specimens],
-        "stale": [{"run_id": run.run_id, "name": run.name, "assay": run.assay, "why": run.why} for run in found.stale],
+        "stale": [
+            {"run_id": run.run_id, "name": run.name, "assay": run.assay, "why": run.why, "proposed": run.proposed}
+            for run in found.stale
+        ],
     }
 
 

@@ -33,12 +33,19 @@ from biomarkers.study.definition import StudyDefinition
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StaleRun:
-    """A run whose results were made from what no longer stands; ``biomarkers recompute`` renews it."""
+    """A run whose results were made from what no longer stands; ``biomarkers recompute`` renews it.
+
+    Attributes
+    ----------
+    proposed
+        What became of the result proposed last in place of signed ones; empty where nothing was proposed.
+    """
 
     run_id: str
     name: str
     assay: str
     why: str
+    proposed: str = ""
 
 
 def plate_named(reading: Reading, name: str) -> RecordedRun:

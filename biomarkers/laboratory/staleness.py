@@ -18,6 +18,7 @@ from biomarkers.readers.panels import read_panel
 from biomarkers.readers.stain_protocols import protocol_named
 from biomarkers.results import Assay
 from biomarkers.store.database import Reading
+from biomarkers.store.proposals import Answer, latest_proposals
 from biomarkers.store.results import current_runs
 from biomarkers.study.definition import StudyDefinition
 
@@ -32,7 +33,19 @@ def stale_runs(reading: Reading, folder: LabFolder, definition: StudyDefinition)
     ):
         before = found.get(one.run_id)
         found[one.run_id] = one if before is None else replace(before, why=f"{before.why} {one.why}")
-    return tuple(found.values())
+    proposed = _proposed(reading)
+    return tuple(replace(one, proposed=proposed.get(one.run_id, "")) for one in found.values())
+
+
+def _proposed(reading: Reading) -> Mapping[str, str]:
+    """Tell of each run what became of the proposal made last in place of what counts."""
+    told: dict[str, str] = {}
+    for one in latest_proposals(reading):
+        if one.answer is None:
+            told[one.run_id] = f"proposal {one.id} waits for a decision"
+        elif one.answer is Answer.REFUSED and one.decided_at is not None:
+            told[one.run_id] = f"refused by {one.decided_by} on {one.decided_at:%Y-%m-%d}: {one.decision_reason}"
+    return told
 
 
 def _of_other_versions(reading: Reading) -> Iterator[StaleRun]:

@@ -212,7 +212,7 @@ class Database:
 
 
 def at_a_time(names: Iterable[Name], count: int) -> Iterator[list[Name]]:
-    """Give so many names at a time: a statement can name no more than some thousands."""
+    """Give so many of something at a time, so that no more is held."""
     waiting = iter(names)
     while some := list(islice(waiting, count)):
         yield some

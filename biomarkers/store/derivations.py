@@ -15,6 +15,7 @@ from biomarkers.results import Assay, Finding, Interval, Quantity, Result, Sever
 from biomarkers.store.current import is_current
 from biomarkers.store.database import Reading, at_a_time
 from biomarkers.store.decisions import Decision
+from biomarkers.store.name_lists import is_one_of
 from biomarkers.store.records import record_of
 from biomarkers.store.results import StoredResult, results_by_accession
 from biomarkers.store.schema import analysis, derived_from, finding, remark, result
@@ -106,7 +107,7 @@ def standing_derivations(
     """Return the derived runs of a second step as they stand, by run; all of them unless ``run_ids`` says which."""
     wanted = [analysis.c.step == step, is_current()]
     if run_ids is not None:
-        wanted.append(analysis.c.run_id.in_(run_ids))
+        wanted.append(is_one_of(analysis.c.run_id, run_ids))
     results = select(result.c.analysis_id, func.count().label("n")).group_by(result.c.analysis_id).subquery()
     remarks = select(remark.c.analysis_id, func.count().label("n")).group_by(remark.c.analysis_id).subquery()
     query = (
@@ -144,7 +145,7 @@ def _rank(stored: StoredResult) -> tuple[bool, bool, int, str]:
 
 
 def _provenances(reading: Reading, analysis_ids: Collection[str]) -> Mapping[str, Provenance]:
-    query = select(analysis.c.analysis_id, analysis.c.provenance).where(analysis.c.analysis_id.in_(analysis_ids))
+    query = select(analysis.c.analysis_id, analysis.c.provenance).where(is_one_of(analysis.c.analysis_id, analysis_ids))
     return {row.analysis_id: record_of(Provenance, row.provenance) for row in reading.connection.execute(query)}
 
 
@@ -154,7 +155,7 @@ def _findings(
     query = (
         select(finding)
         .join(result, (result.c.analysis_id == finding.c.analysis_id) & (result.c.result_id == finding.c.result_id))
-        .where(finding.c.analysis_id.in_(analysis_ids), result.c.measurand.in_(measurands))
+        .where(is_one_of(finding.c.analysis_id, analysis_ids), is_one_of(result.c.measurand, measurands))
         .order_by(finding.c.analysis_id, finding.c.result_id, finding.c.ordinal)
     )
     gathered: dict[tuple[str, str], list[Finding]] = {}

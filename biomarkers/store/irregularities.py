@@ -9,18 +9,19 @@ from collections.abc import Collection, Iterator
 from itertools import starmap
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, exists, func, select, tuple_
+from sqlalchemy import Select, exists, func, select
 
 from biomarkers.results import Assay
 from biomarkers.store.current import is_current, is_in_force, is_measured
-from biomarkers.store.database import Reading, at_a_time
+from biomarkers.store.database import Reading
+from biomarkers.store.name_lists import is_one_of
 from biomarkers.store.schema import analysis, disposition, result, timepoint_row
 from biomarkers.store.timepoint_rows import ALL_COLLECTED
 
 _ALL_COLLECTED = ALL_COLLECTED.isoformat()
 
 ROWS_AT_ONCE = 1_000
-"""Rows held while a cursor is read through, and names asked for in one statement."""
+"""Rows held while a cursor is read through."""
 
 
 class PlannedValue(NamedTuple):
@@ -81,13 +82,9 @@ def undecided_repeats(reading: Reading) -> tuple[RunValue, ...]:
     for accession_id, measurand in reading.connection.execute(repeated):
         first[accession_id] = min(measurand, first.get(accession_id, measurand))
     columns = result.c.accession_id, result.c.measurand, result.c.run_id, result.c.value, result.c.comparator, result.c.unit
-    return tuple(
-        RunValue(*row)
-        for some in at_a_time(first.items(), ROWS_AT_ONCE)
-        for row in reading.connection.execute(
-            _undecided(select(*columns)).where(tuple_(result.c.accession_id, result.c.measurand).in_(some))
-        )
-    )
+    query = _undecided(select(*columns)).where(is_one_of(result.c.accession_id, first))
+    found = starmap(RunValue, reading.connection.execute(query, execution_options={"yield_per": ROWS_AT_ONCE}))
+    return tuple(one for one in found if one.measurand == first[one.accession_id])
 
 
 def measuring_runs(reading: Reading, *, accession_ids: Collection[str]) -> tuple[MeasuringRun, ...]:
@@ -96,13 +93,12 @@ def measuring_runs(reading: Reading, *, accession_ids: Collection[str]) -> tuple
     query = (
         select(*columns)
         .join(analysis, analysis.c.analysis_id == result.c.analysis_id)
-        .where(is_current(), is_measured(), is_in_force())
+        .where(is_current(), is_measured(), is_in_force(), is_one_of(result.c.accession_id, accession_ids))
         .distinct()
     )
     return tuple(
         MeasuringRun(accession_id, Assay(assay), run_id, analysis_id)
-        for some in at_a_time(accession_ids, ROWS_AT_ONCE)
-        for accession_id, assay, run_id, analysis_id in reading.connection.execute(query.where(result.c.accession_id.in_(some)))
+        for accession_id, assay, run_id, analysis_id in reading.connection.execute(query)
     )
 
 

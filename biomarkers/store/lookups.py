@@ -14,6 +14,7 @@ from sqlalchemy import func, select
 from biomarkers.store.audit import AuditEvent
 from biomarkers.store.current import is_current
 from biomarkers.store.database import Reading
+from biomarkers.store.name_lists import is_one_of
 from biomarkers.store.schema import alignment_set, analysis, audit_event, disposition, result, supersession, verdict
 
 
@@ -99,7 +100,7 @@ def result_versions(reading: Reading, *, accession_id: str, measurand: str) -> t
 
 def decisions_about(reading: Reading, *, result_ids: Collection[str]) -> tuple[DecisionTaken, ...]:
     """Return every decision about some results, the oldest first."""
-    query = select(disposition).where(disposition.c.result_id.in_(result_ids)).order_by(disposition.c.id)
+    query = select(disposition).where(is_one_of(disposition.c.result_id, result_ids)).order_by(disposition.c.id)
     return tuple(
         DecisionTaken(
             result_id=row.result_id,

@@ -233,6 +233,12 @@ def standing_proposals(reading: Reading) -> tuple[Proposal, ...]:
     return _proposals(reading, proposal_answer.c.answer.is_(None), is_current())
 
 
+def latest_proposals(reading: Reading) -> tuple[Proposal, ...]:
+    """Return, of each run, the last proposal made in place of the analysis that counts, by run."""
+    latest = {one.run_id: one for one in _proposals(reading, is_current())}
+    return tuple(latest[run_id] for run_id in sorted(latest))
+
+
 def proposals_of(reading: Reading, *, run_id: str) -> tuple[Proposal, ...]:
     """Return every proposal ever made about a run, the oldest first."""
     return _proposals(reading, proposal.c.run_id == run_id)

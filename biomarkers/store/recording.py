@@ -18,6 +18,7 @@ from biomarkers.store.analyses import write_analysis
 from biomarkers.store.current import is_current
 from biomarkers.store.database import Transaction
 from biomarkers.store.evidence import Analysis
+from biomarkers.store.name_lists import is_one_of
 from biomarkers.store.schema import analysis, source_file, supersession
 
 
@@ -126,7 +127,8 @@ def _require_sound(transaction: Transaction, run: Run) -> None:
             remedy="Stamp every result of a run with the provenance of the run.",
         )
     digests = {source.sha256 for source in run.provenance.sources}
-    known = set(transaction.connection.execute(select(source_file.c.sha256).where(source_file.c.sha256.in_(digests))).scalars())
+    query = select(source_file.c.sha256).where(is_one_of(source_file.c.sha256, digests))
+    known = set(transaction.connection.execute(query).scalars())
     unknown = [source for source in run.provenance.sources if source.sha256 not in known]
     if unknown or not digests:
         raise StoreError(

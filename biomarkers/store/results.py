@@ -20,6 +20,7 @@ from biomarkers.store.analyses import read_analysis
 from biomarkers.store.current import first_numbers, is_current, is_in_force, is_measured, replaced_numbers
 from biomarkers.store.database import Reading
 from biomarkers.store.decisions import Decision, dispose
+from biomarkers.store.name_lists import is_one_of
 from biomarkers.store.recording import Recorded, record_analysis
 from biomarkers.store.records import record_of
 from biomarkers.store.schema import analysis, analysis_source, disposition, remark, result, supersession
@@ -156,7 +157,7 @@ def current_results(reading: Reading, *, measurand: str | None = None) -> tuple[
 def results_by_accession(reading: Reading, *, measurands: Collection[str]) -> Iterator[tuple[str, list[StoredResult]]]:
     """Give the current results of some measurands specimen by specimen, each one's in the order of :func:`current_results`."""
     query, order = _current_query()
-    query = query.where(result.c.measurand.in_(measurands)).order_by(result.c.accession_id, *order)
+    query = query.where(is_one_of(result.c.measurand, measurands)).order_by(result.c.accession_id, *order)
     rows = reading.connection.execute(query, execution_options={"yield_per": 1_000})
     for accession_id, of_specimen in groupby(rows, key=lambda row: str(row.accession_id)):
         yield accession_id, [_stored(row) for row in of_specimen]
@@ -274,7 +275,7 @@ def measured_analyses(reading: Reading, *, assay: Assay, accession_ids: Collecti
             analysis.c.assay == assay.value,
             is_current(),
             is_measured(),
-            exists().where(result.c.analysis_id == analysis.c.analysis_id, result.c.accession_id.in_(accession_ids)),
+            exists().where(result.c.analysis_id == analysis.c.analysis_id, is_one_of(result.c.accession_id, accession_ids)),
         )
         .order_by(analysis.c.id)
     )
@@ -284,7 +285,7 @@ def measured_analyses(reading: Reading, *, assay: Assay, accession_ids: Collecti
 def current_contents(reading: Reading, *, instruments: Collection[str]) -> Mapping[str, str]:
     """Return, by run, the identity of the current analysis's content, of the runs measured from some files."""
     query = select(analysis.c.run_id, analysis.c.content_id).where(
-        analysis.c.instrument_sha256.in_(instruments), is_current(), is_measured()
+        is_one_of(analysis.c.instrument_sha256, instruments), is_current(), is_measured()
     )
     return {row.run_id: row.content_id for row in reading.connection.execute(query)}
 

@@ -20,6 +20,7 @@ from biomarkers.store.columns import writable
 from biomarkers.store.current import is_current
 from biomarkers.store.database import Reading, Transaction
 from biomarkers.store.decisions import masks_by_run
+from biomarkers.store.name_lists import is_one_of
 from biomarkers.store.schema import analysis, disposition, result
 from biomarkers.store.schema.people import signature
 
@@ -152,7 +153,7 @@ def signatures(reading: Reading, *, run_ids: Collection[str] | None = None) -> M
     """Return the signatures of all runs that have any, or of some runs, the oldest first."""
     query = select(signature).order_by(signature.c.id)
     if run_ids is not None:
-        query = query.where(signature.c.run_id.in_(run_ids))
+        query = query.where(is_one_of(signature.c.run_id, run_ids))
     rows = reading.connection.execute(query).all()
     now = {run_id: content_digest(content) for run_id, content in _content(reading, {row.run_id for row in rows}).items()}
     found: dict[str, list[Signature]] = {}
@@ -203,7 +204,7 @@ def _content(reading: Reading, run_ids: Collection[str]) -> dict[str, dict[str, 
         return found
     masks = masks_by_run(reading)
     listed: dict[str, list[JsonValue]] = {}
-    query = select(analysis.c.run_id, analysis.c.analysis_id).where(analysis.c.run_id.in_(run_ids), is_current())
+    query = select(analysis.c.run_id, analysis.c.analysis_id).where(is_one_of(analysis.c.run_id, run_ids), is_current())
     for row in reading.connection.execute(query):
         listed[row.run_id] = []
         found[row.run_id] = {
@@ -218,7 +219,7 @@ def _content(reading: Reading, run_ids: Collection[str]) -> dict[str, dict[str, 
         .join(analysis, analysis.c.analysis_id == result.c.analysis_id)
         .outerjoin(last, last.c.result_id == result.c.result_id)
         .outerjoin(disposition, disposition.c.id == last.c.id)
-        .where(result.c.run_id.in_(run_ids), is_current())
+        .where(is_one_of(result.c.run_id, run_ids), is_current())
         .order_by(result.c.run_id, result.c.ordinal)
     )
     for row in reading.connection.execute(of_results):

@@ -16,6 +16,7 @@ from biomarkers.results import Assay
 from biomarkers.store.current import first_numbers, is_current, is_measured
 from biomarkers.store.database import Reading
 from biomarkers.store.decisions import Decision
+from biomarkers.store.name_lists import is_one_of
 from biomarkers.store.records import record_of
 from biomarkers.store.schema import analysis, derived_from, disposition, result, slide, source_file
 from biomarkers.study.tissue import SlideRole
@@ -111,7 +112,7 @@ def decisions_on_slides(reading: Reading, *, run_ids: Collection[str]) -> Mappin
         select(disposition.c.result_id, disposition.c.decision)
         .join(result, result.c.result_id == disposition.c.result_id)
         .join(analysis, analysis.c.analysis_id == result.c.analysis_id)
-        .where(disposition.c.id.in_(last), is_current(), is_measured(), result.c.run_id.in_(run_ids))
+        .where(disposition.c.id.in_(last), is_current(), is_measured(), is_one_of(result.c.run_id, run_ids))
     )
     return {row.result_id: Decision(row.decision) for row in reading.connection.execute(query)}
 
@@ -121,7 +122,7 @@ def results_on_slides(reading: Reading, *, run_ids: Collection[str]) -> tuple[st
     query = (
         select(result.c.result_id)
         .join(analysis, analysis.c.analysis_id == result.c.analysis_id)
-        .where(is_current(), is_measured(), result.c.run_id.in_(run_ids))
+        .where(is_current(), is_measured(), is_one_of(result.c.run_id, run_ids))
         .order_by(result.c.analysis_id, result.c.ordinal)
     )
     return tuple(str(found) for found in reading.connection.execute(query).scalars())

@@ -213,6 +213,9 @@ def test_a_lab_head_accepts_and_refuses_what_changed_under_signed_results_and_al
         assert again["proposed"] == 0
         assert again["changed"] == 0
         assert shown(lab, "KYN") == before["KYN"]
+        still = {one["run_id"]: one["proposed"] for one in json.loads(lab.run("status", "--json").stdout)["stale"]}
+        assert still[kyn].startswith("refused by hanna on ")
+        assert still[kyn].endswith(": The certificate is another lot's.")
     assert "whole" in lab.run("audit verify").stdout
 
 

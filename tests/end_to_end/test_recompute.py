@@ -97,6 +97,8 @@ def test_a_reviewed_plate_keeps_its_results_until_a_person_accepts_what_a_change
     (waiting,) = json.loads(ingested.run("proposals list", "--json").stdout)["proposals"]
     assert waiting["run_id"] == run.run_id
     assert any(change["before"] != change["after"] for change in waiting["changes"])
+    (stale,) = json.loads(ingested.run("status", "--json").stdout)["stale"]
+    assert (stale["run_id"], stale["proposed"]) == (run.run_id, f"proposal {waiting['id']} waits for a decision")
     ingested.run("proposals accept", str(waiting["id"]), "--reason", "The bench book says so.")
     assert ingested.table("--measurand", "IL6") != before
     ((_, why),) = supersessions(ingested.root)
