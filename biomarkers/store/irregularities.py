@@ -17,34 +17,13 @@ from biomarkers.store.database import Reading
 from biomarkers.store.name_lists import is_one_of
 from biomarkers.store.schema import analysis, disposition, result, timepoint_row
 from biomarkers.store.timepoint_rows import ALL_COLLECTED
+from biomarkers.timepoints.irregularities import RunValue
+from biomarkers.timepoints.swaps import PlannedValue
 
 _ALL_COLLECTED = ALL_COLLECTED.isoformat()
 
 ROWS_AT_ONCE = 1_000
 """Rows held while a cursor is read through."""
-
-
-class PlannedValue(NamedTuple):
-    """A number in the timepoint table at a planned visit."""
-
-    assay: str
-    measurand: str
-    subject_id: str
-    visit: str
-    accession_id: str
-    value: float
-    comparator: str
-
-
-class RunValue(NamedTuple):
-    """What a run says of a specimen's measurand; ``value`` is None where it is not evaluable."""
-
-    accession_id: str
-    measurand: str
-    run_id: str
-    value: float | None
-    comparator: str
-    unit: str
 
 
 class MeasuringRun(NamedTuple):

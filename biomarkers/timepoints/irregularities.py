@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
-from typing import Protocol
+from typing import NamedTuple
 
 from biomarkers.results import Finding, Severity
 from biomarkers.study.roster import Roster, Subject
@@ -20,32 +20,15 @@ RUNS_TOLD = 6
 """A message names so many runs and counts the others."""
 
 
-class RunValue(Protocol):
-    """What a run says of a specimen's measurand."""
+class RunValue(NamedTuple):
+    """What a run says of a specimen's measurand; ``value`` is None where it is not evaluable."""
 
-    @property
-    def accession_id(self) -> str:
-        """The specimen."""
-
-    @property
-    def measurand(self) -> str:
-        """What was measured."""
-
-    @property
-    def run_id(self) -> str:
-        """By which run."""
-
-    @property
-    def value(self) -> float | None:
-        """The number or bound; None where it is not evaluable."""
-
-    @property
-    def comparator(self) -> str:
-        """``<`` or ``>`` for a bound, else empty."""
-
-    @property
-    def unit(self) -> str:
-        """The number's unit."""
+    accession_id: str
+    measurand: str
+    run_id: str
+    value: float | None
+    comparator: str
+    unit: str
 
 
 def duplicate_accessions(results: Iterable[RunValue]) -> Mapping[str, Finding]:

@@ -16,7 +16,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations, compress
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,36 +43,16 @@ _CELLS_AT_ONCE = 50_000
 """Pairs of specimens held against each other at a time: less than half a megabyte a table."""
 
 
-class PlannedValue(Protocol):
-    """A number in the timepoint table at a planned visit."""
+class PlannedValue(NamedTuple):
+    """A number in the timepoint table at a planned visit; the bound itself where there is a comparator."""
 
-    @property
-    def assay(self) -> str:
-        """By which assay it was measured."""
-
-    @property
-    def measurand(self) -> str:
-        """What was measured."""
-
-    @property
-    def subject_id(self) -> str:
-        """Whose specimen it is."""
-
-    @property
-    def visit(self) -> str:
-        """The planned visit the specimen belongs to."""
-
-    @property
-    def accession_id(self) -> str:
-        """The specimen."""
-
-    @property
-    def value(self) -> float:
-        """The number, or the bound itself where there is a comparator."""
-
-    @property
-    def comparator(self) -> str:
-        """``<`` or ``>`` for a bound, else empty."""
+    assay: str
+    measurand: str
+    subject_id: str
+    visit: str
+    accession_id: str
+    value: float
+    comparator: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,8 +14,7 @@ import pytest
 from biomarkers.readers.study_files import packaged_study
 from biomarkers.simulation.courses import blood_cells, concentration
 from biomarkers.simulation.subjects import simulate_subjects
-from biomarkers.store.irregularities import PlannedValue
-from biomarkers.timepoints.swaps import find_swaps
+from biomarkers.timepoints.swaps import PlannedValue, find_swaps
 
 FREQUENCIES = ("lymphocytes_of_live", "t_of_lymphocytes", "cd4_of_t", "cd8_of_t", "b_of_lymphocytes", "nk_of_lymphocytes")
 

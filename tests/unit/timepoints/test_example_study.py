@@ -32,7 +32,7 @@ from biomarkers.timepoints.attrition import Stage, attrition
 from biomarkers.timepoints.change_details import ChangeRow, ControlValue, change_rows, run_variances, transitions
 from biomarkers.timepoints.completeness import completeness_matrix
 from biomarkers.timepoints.due import due_cells
-from biomarkers.timepoints.irregularities import duplicate_accessions, impossible_dates
+from biomarkers.timepoints.irregularities import RunValue, duplicate_accessions, impossible_dates
 from biomarkers.timepoints.summary import SummaryRow, caption, summarise
 from biomarkers.timepoints.worklist import plan_plates, work_items
 
@@ -370,13 +370,17 @@ def test_all_visits_of_a_subject_go_onto_one_plate(example: Example) -> None:
 
 
 def test_a_specimen_of_two_undecided_runs_is_told_and_many_are_counted(example: Example) -> None:
-    undecided = [result for result in example.results if not result.disposition]
+    undecided = [
+        RunValue(one.accession_id, one.measurand, one.run_id, one.value, one.comparator, one.unit)
+        for one in example.results
+        if not one.disposition
+    ]
     assert duplicate_accessions(undecided) == {}
-    again = replace(example.results[0], run_id="p9", value=22.0, order=9)
+    again = undecided[0]._replace(run_id="p9", value=22.0)
     found = duplicate_accessions([*undecided, again])
     assert list(found) == ["ATR-000101"]
     assert found["ATR-000101"].message == "It has results of 2 runs: 20 pg/mL in run 'p1', 22 pg/mL in run 'p9'."
-    many = [replace(again, run_id=f"q{at}") for at in range(7)]
+    many = [again._replace(run_id=f"q{at}") for at in range(7)]
     assert duplicate_accessions([*undecided, *many])["ATR-000101"].message.endswith("22 pg/mL in run 'q4', and 2 more.")
 
 

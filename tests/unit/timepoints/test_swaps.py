@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from biomarkers.store.irregularities import PlannedValue
-from biomarkers.timepoints.swaps import find_swaps, swap_findings
+from biomarkers.timepoints.swaps import PlannedValue, find_swaps, swap_findings
 
 VISITS = ("BASELINE", "C2D1", "C6D1")
 
