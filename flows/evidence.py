@@ -24,7 +24,10 @@ from flows.bench import bench, each
 from flows.settings import lab_task
 
 PAGES_AT_ONCE = 32
-"""Runs read from the store together, and pages drawn while somebody waits."""
+"""As many pages are drawn while somebody waits."""
+
+ANALYSES_AT_ONCE = 8
+"""Recorded analyses, with all their wells or populations, that are read back together to be drawn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,9 +82,9 @@ async def absent_plate_pages(*, unless_many: bool = False) -> None:
     if unless_many and len(absent) > PAGES_AT_ONCE:
         return
     charts = laboratory.controls() if absent else ()
-    for start in range(0, len(absent), PAGES_AT_ONCE):
+    for start in range(0, len(absent), ANALYSES_AT_ONCE):
         with laboratory.database.read() as reading:
-            found = [read_analysis(reading, analysis_id=run.analysis_id) for run in absent[start : start + PAGES_AT_ONCE]]
+            found = [read_analysis(reading, analysis_id=run.analysis_id) for run in absent[start : start + ANALYSES_AT_ONCE]]
         analyses = [analysis for analysis in found if isinstance(analysis, PlateAnalysis)]
         works = [PlatePageWork(analysis=analysis, charts=_charts_of(analysis, charts)) for analysis in analyses]
         async for number, files in each(plate_files, works):
@@ -109,9 +112,9 @@ async def acquisition_pages(analyses: Sequence[AcquisitionAnalysis]) -> None:
 async def absent_acquisition_pages() -> None:
     """Draw the pages of acquisitions that have none because drawing was cut short."""
     absent = runs_without_evidence(Assay.CYTOMETRY)
-    for start in range(0, len(absent), PAGES_AT_ONCE):
+    for start in range(0, len(absent), ANALYSES_AT_ONCE):
         with bench().laboratory.database.read() as reading:
-            found = [read_analysis(reading, analysis_id=run.analysis_id) for run in absent[start : start + PAGES_AT_ONCE]]
+            found = [read_analysis(reading, analysis_id=run.analysis_id) for run in absent[start : start + ANALYSES_AT_ONCE]]
         await acquisition_pages([analysis for analysis in found if isinstance(analysis, AcquisitionAnalysis)])
 
 

@@ -12,9 +12,9 @@ from datetime import date
 from biomarkers.provenance import Source, canonical_json
 from biomarkers.results import Assay, DerivedAnalysis, Finding, Remark, Run, derived_run_identity
 from biomarkers.store.controls import sources_by_run
+from biomarkers.store.database import Reading
 from biomarkers.store.irregularities import MeasuringRun, measuring_runs, planned_values, undecided_repeats
 from biomarkers.store.study_lists import current_roster
-from biomarkers.study.roster import Roster
 from biomarkers.timepoints.irregularities import duplicate_accessions, impossible_dates
 from biomarkers.timepoints.swaps import find_swaps, swap_findings
 from flows.whole_set import WholeSet, run_input
@@ -31,7 +31,7 @@ async def irregularity_remarks(whole: WholeSet) -> Sequence[DerivedAnalysis]:
         found = {
             "swaps": swap_findings(find_swaps(planned_values(reading))),
             "duplicates": duplicate_accessions(undecided_repeats(reading)),
-            "dates": _impossible_dates(current_roster(reading)),
+            "dates": _impossible_dates(reading),
         }
         measured = measuring_runs(
             reading, accession_ids={accession_id for by_name in found.values() for accession_id in by_name}
@@ -57,14 +57,17 @@ async def irregularity_remarks(whole: WholeSet) -> Sequence[DerivedAnalysis]:
     return derived
 
 
-def _impossible_dates(roster: Roster) -> Mapping[str, Finding]:
+def _impossible_dates(reading: Reading) -> Mapping[str, Finding]:
     """Return, by specimen, the first thing that is wrong with its subject's dates."""
     by_subject: dict[str, Finding] = {}
-    for finding in impossible_dates(roster, as_of=_ALL_DAYS):
+    # Nothing is to come after all days: specimens are asked for only where their subject's dates are wrong.
+    for finding in impossible_dates(current_roster(reading, with_specimens=False), as_of=_ALL_DAYS):
         by_subject.setdefault(finding.where, finding)
+    if not by_subject:
+        return {}
     return {
         specimen.accession_id: by_subject[where]
-        for specimen in roster.specimens.values()
+        for specimen in current_roster(reading).specimens.values()
         if (where := f"Subject '{specimen.subject_id}'.") in by_subject
     }
 

@@ -64,7 +64,7 @@ STEPS: Mapping[str, SecondStep] = {
 """In the order in which they run; a later step sees what earlier ones derived. The name stands on every run a step derives."""
 
 
-RUNS_AT_ONCE = 500
+RUNS_AT_ONCE = 200
 """Runs that are looked up and recorded together."""
 
 

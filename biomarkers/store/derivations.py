@@ -20,7 +20,7 @@ from biomarkers.store.records import record_of
 from biomarkers.store.results import StoredResult, results_by_accession
 from biomarkers.store.schema import analysis, derived_from, finding, remark, result
 
-SPECIMENS_AT_ONCE = 500
+SPECIMENS_AT_ONCE = 200
 """Specimens whose results are held while the whole set is gone through."""
 
 

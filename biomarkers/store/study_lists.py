@@ -206,10 +206,10 @@ def current_lots(reading: Reading) -> tuple[KitLot, ...]:
     )
 
 
-def current_roster(reading: Reading) -> Roster:
-    """Return the newest list of each kind taken together; empty where none was recorded yet."""
+def current_roster(reading: Reading, *, with_specimens: bool = True) -> Roster:
+    """Return the newest list of each kind taken together; empty where none was recorded yet, or where it is not wanted."""
     subjects = [_subject(row) for row in _rows(reading, ListKind.ROSTER, subject)]
-    specimens = [_specimen(row) for row in _rows(reading, ListKind.SPECIMENS, specimen)]
+    specimens = [_specimen(row) for row in _rows(reading, ListKind.SPECIMENS, specimen)] if with_specimens else []
     visits = [_visit(row) for row in _rows(reading, ListKind.VISITS, actual_visit)]
     return Roster(
         subjects=MappingProxyType({entry.subject_id: entry for entry in sorted(subjects, key=lambda s: s.subject_id)}),
