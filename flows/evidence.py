@@ -18,7 +18,7 @@ from biomarkers.lab.folders import LabFolder
 from biomarkers.reports.gate_corrections import COMPARED_FILE
 from biomarkers.reports.quality import acquisition_evidence, plate_evidence
 from biomarkers.results import Assay, Run
-from biomarkers.store.results import RecordedRun, contents_by_run, current_runs, read_analysis
+from biomarkers.store.results import RecordedRun, current_contents, current_runs, read_analysis
 from flows.acquisition_work import compared_as_recorded, gated_as_recorded
 from flows.bench import bench, each
 from flows.settings import lab_task
@@ -63,7 +63,7 @@ def runs_without_evidence(assay: Assay) -> list[RecordedRun]:
     """List the runs of an assay whose evidence was not made yet, or was made of an analysis that no longer stands."""
     laboratory = bench().laboratory
     with laboratory.database.read() as reading:
-        recorded = contents_by_run(reading, assay=assay)
+        recorded = current_contents(reading, assay=assay)
         absent = {run_id for run_id, content in recorded.items() if not is_shown(laboratory.folder, run_id, of=content)}
         return [run for run in current_runs(reading, assay=assay) if run.run_id in absent] if absent else []
 

@@ -7,13 +7,19 @@ of which driver and engine keep prepared, and no more than some thousands could 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from sqlalchemy import Boolean, ColumnElement, Text, bindparam
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
+
+LISTED: Mapping[str, str] = {
+    "sqlite": "(SELECT value AS word FROM json_each({0}))",
+    "postgresql": "(SELECT word FROM jsonb_array_elements_text(CAST({0} AS jsonb)) AS given(word))",
+}
+"""The names in a JSON array as a table of one column, ``word``, by engine; the braces stand for the array."""
 
 
 class _IsListed(FunctionElement[bool]):
@@ -23,16 +29,10 @@ class _IsListed(FunctionElement[bool]):
     inherit_cache = True
 
 
-@compiles(_IsListed, "sqlite")
-def _in_sqlite(element: _IsListed, compiler: SQLCompiler, **kwargs: Any) -> str:
+@compiles(_IsListed)
+def _compiled(element: _IsListed, compiler: SQLCompiler, **kwargs: Any) -> str:
     column, listed = (compiler.process(part, **kwargs) for part in element.clauses)
-    return f"{column} IN (SELECT value FROM json_each({listed}))"  # noqa: S608  - compiled parts, nothing from outside
-
-
-@compiles(_IsListed, "postgresql")
-def _in_postgresql(element: _IsListed, compiler: SQLCompiler, **kwargs: Any) -> str:
-    column, listed = (compiler.process(part, **kwargs) for part in element.clauses)
-    return f"{column} IN (SELECT jsonb_array_elements_text(CAST({listed} AS jsonb)))"
+    return f"{column} IN {LISTED[compiler.dialect.name].format(listed)}"
 
 
 def is_one_of(column: ColumnElement[str], names: Collection[str]) -> ColumnElement[bool]:

@@ -34,7 +34,6 @@ __all__ = [
     "StoredResult",
     "Superseded",
     "aligned_inputs",
-    "contents_by_run",
     "current_contents",
     "current_results",
     "current_runs",
@@ -282,17 +281,15 @@ def measured_analyses(reading: Reading, *, assay: Assay, accession_ids: Collecti
     return tuple(str(found) for found in reading.connection.execute(query).scalars())
 
 
-def current_contents(reading: Reading, *, instruments: Collection[str]) -> Mapping[str, str]:
-    """Return, by run, the identity of the current analysis's content, of the runs measured from some files."""
-    query = select(analysis.c.run_id, analysis.c.content_id).where(
-        is_one_of(analysis.c.instrument_sha256, instruments), is_current(), is_measured()
-    )
-    return {row.run_id: row.content_id for row in reading.connection.execute(query)}
-
-
-def contents_by_run(reading: Reading, *, assay: Assay) -> Mapping[str, str]:
-    """Return, by run, the identity of the current analysis's content, of all measured runs of an assay."""
-    query = select(analysis.c.run_id, analysis.c.content_id).where(analysis.c.assay == assay.value, is_current(), is_measured())
+def current_contents(
+    reading: Reading, *, assay: Assay | None = None, instruments: Collection[str] | None = None
+) -> Mapping[str, str]:
+    """Return, by run, the identity of the current analysis's content, of measured runs: of one assay, or from some files."""
+    query = select(analysis.c.run_id, analysis.c.content_id).where(is_current(), is_measured())
+    if assay is not None:
+        query = query.where(analysis.c.assay == assay.value)
+    if instruments is not None:
+        query = query.where(is_one_of(analysis.c.instrument_sha256, instruments))
     return {row.run_id: row.content_id for row in reading.connection.execute(query)}
 
 

@@ -18,6 +18,7 @@ from sqlalchemy import CursorResult, Row, TextClause, text
 from biomarkers.errors import StoreError
 from biomarkers.results import Assay
 from biomarkers.store.database import Reading, Transaction
+from biomarkers.store.name_lists import LISTED
 from biomarkers.store.timepoint_computed import AS_OF, Dialect, computed_rows
 from biomarkers.store.timepoint_view import in_order, kept_rows, timepoint_query, today
 from biomarkers.timepoints.rows import TimepointColumns
@@ -41,10 +42,7 @@ Course = tuple[str, str]
 
 _NEWEST = "(SELECT max(id) FROM alignment_set)"
 
-_LISTED: dict[Dialect, str] = {
-    "sqlite": "(SELECT value AS word FROM json_each(:listed))",
-    "postgresql": "(SELECT word FROM jsonb_array_elements_text(CAST(:listed AS jsonb)) AS given(word))",
-}
+_LISTED: Mapping[str, str] = {dialect: listed.format(":listed") for dialect, listed in LISTED.items()}
 
 _OF_ANALYSES = """
 WITH told(accession_id, measurand) AS (

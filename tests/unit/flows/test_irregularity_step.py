@@ -174,3 +174,17 @@ def test_what_a_step_derives_is_recorded_some_at_a_time_and_withdrawn_when_it_is
     assert recorded(derived[:2]) == (0, 0)
     assert recorded(derived)[0] == 3
     assert told(laboratory, "DUPLICATE_ACCESSION") == names
+
+
+def test_what_another_process_records_while_a_step_derives_is_not_withdrawn(laboratory: Laboratory) -> None:
+    names = {accession(at, "BASELINE") for at in range(1, 4)}
+    for plate, value in (("P1", 4.0), ("P2", 9.0)):
+        record(laboratory, plate, {(name, "IL6"): value for name in names})
+    derived = step(laboratory)
+
+    def while_another_records() -> Iterator[DerivedAnalysis]:
+        record_derived(laboratory.database, "irregularities", derived, reason="", at=NOW)
+        yield derived[0]
+
+    record_derived(laboratory.database, "irregularities", while_another_records(), reason="", at=NOW)
+    assert told(laboratory, "DUPLICATE_ACCESSION") == names
