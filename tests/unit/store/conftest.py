@@ -40,6 +40,7 @@ from biomarkers.results import (
 )
 from biomarkers.store import sources
 from biomarkers.store.database import Database, sqlite_url
+from biomarkers.store.decisions import Decision, dispose
 
 ENGINES = [pytest.param("sqlite"), pytest.param("postgresql", marks=pytest.mark.postgres)]
 NOW = datetime(2026, 3, 2, 8, 30, 0, 125, tzinfo=UTC)
@@ -411,5 +412,16 @@ def register(now: datetime) -> Callable[[Database, Run], None]:
                     name=source.name,
                     received_at=now,
                 )
+
+    return do
+
+
+@pytest.fixture
+def decide(now: datetime) -> Callable[[Database, str, Decision], None]:
+    """Decide about a result, as somebody with a reason."""
+
+    def do(database: Database, result_id: str, decision: Decision) -> None:
+        with database.write() as transaction:
+            dispose(transaction, result_id=result_id, decision=decision, reason="Leaked.", decided_by="p", decided_at=now)
 
     return do

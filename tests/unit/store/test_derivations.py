@@ -19,7 +19,6 @@ from biomarkers.store.results import (
     aligned_inputs,
     current_results,
     current_runs,
-    dispose,
     is_recorded,
     read_analysis,
     record_analysis,
@@ -28,6 +27,8 @@ from biomarkers.store.study_lists import current_lots, record_lots
 
 Register = Callable[[Database, Run], None]
 Derive = Callable[[PlateAnalysis, datetime], DerivedAnalysis]
+
+Decide = Callable[[Database, str, Decision], None]
 
 
 @pytest.fixture
@@ -92,7 +93,7 @@ def test_derived_runs_are_no_measured_runs(database: Database, recorded: tuple[P
 
 
 def test_the_result_that_counts_is_the_declared_one_else_the_evaluable_one_else_the_first(
-    database: Database, plate: Callable[..., PlateAnalysis], register: Register, now: datetime
+    database: Database, plate: Callable[..., PlateAnalysis], register: Register, now: datetime, decide: Decide
 ) -> None:
     first, second = plate("P1.txt", value=4.0), plate("P2.txt", value=8.0)
     for given in (first, second):
@@ -102,15 +103,7 @@ def test_the_result_that_counts_is_the_declared_one_else_the_evaluable_one_else_
     with database.read() as reading:
         found = dict(counting_results(reading, measurands=["IL6"]))
     assert found["ATR-000001"]["IL6"].result == first.run.results[0]
-    with database.write() as transaction:
-        dispose(
-            transaction,
-            result_id=first.run.results[0].result_id,
-            decision=Decision.EXCLUDED,
-            reason="Leaked.",
-            decided_by="p",
-            decided_at=now,
-        )
+    decide(database, first.run.results[0].result_id, Decision.EXCLUDED)
     with database.read() as reading:
         found = dict(counting_results(reading, measurands=["IL6"]))
     assert found["ATR-000001"]["IL6"].result == second.run.results[0]

@@ -8,12 +8,14 @@ from datetime import datetime
 from biomarkers.elisa.records import PlateAnalysis
 from biomarkers.results import Run
 from biomarkers.store.database import Database
-from biomarkers.store.decisions import Decision, dispose
+from biomarkers.store.decisions import Decision
 from biomarkers.store.irregularities import measuring_runs, undecided_repeats
 from biomarkers.store.results import current_results, record_analysis, results_by_accession
 
 MakePlate = Callable[..., PlateAnalysis]
 Register = Callable[[Database, Run], None]
+
+Decide = Callable[[Database, str, Decision], None]
 
 
 def recorded(database: Database, register: Register, now: datetime, *plates: PlateAnalysis) -> None:
@@ -24,7 +26,7 @@ def recorded(database: Database, register: Register, now: datetime, *plates: Pla
 
 
 def test_repeats_are_given_until_somebody_has_decided(
-    database: Database, plate: MakePlate, register: Register, now: datetime
+    database: Database, plate: MakePlate, register: Register, now: datetime, decide: Decide
 ) -> None:
     first, second = plate("P1.txt", value=4.0), plate("P2.txt", value=8.0)
     recorded(database, register, now, first)
@@ -41,15 +43,7 @@ def test_repeats_are_given_until_somebody_has_decided(
         ("IL6", 4.0, "", "pg/mL"),
         ("IL6", 8.0, "", "pg/mL"),
     ]
-    with database.write() as transaction:
-        dispose(
-            transaction,
-            result_id=second.run.results[0].result_id,
-            decision=Decision.REPEATED,
-            reason="Repeated on purpose.",
-            decided_by="p",
-            decided_at=now,
-        )
+    decide(database, second.run.results[0].result_id, Decision.REPEATED)
     with database.read() as reading:
         left = {one.accession_id for one in undecided_repeats(reading)}
     assert left == {result.accession_id for result in first.run.results[1:]}

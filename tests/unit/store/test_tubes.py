@@ -15,10 +15,12 @@ from biomarkers.cytometry.joint_gating import JointCut
 from biomarkers.results import Assay, Parent, Quantity, Run, derived_run_identity
 from biomarkers.store.database import Database
 from biomarkers.store.decisions import Decision
-from biomarkers.store.results import current_results, dispose, read_analysis, record_analysis
+from biomarkers.store.results import current_results, read_analysis, record_analysis
 from biomarkers.store.tubes import all_tubes, batched_tubes, joint_values, rejected_tubes, tube_results
 
 Register = Callable[[Database, Run], None]
+
+Decide = Callable[[Database, str, Decision], None]
 
 
 @pytest.fixture
@@ -97,17 +99,9 @@ def test_both_come_back_equal_and_the_joint_number_counts(
 
 
 def test_a_tube_is_found_with_its_cuts_and_its_results_with_what_was_decided(
-    database: Database, tube: AcquisitionAnalysis, joint: JointAnalysis, now: datetime
+    database: Database, tube: AcquisitionAnalysis, joint: JointAnalysis, decide: Decide
 ) -> None:
-    with database.write() as transaction:
-        dispose(
-            transaction,
-            result_id=joint.run.results[0].result_id,
-            decision=Decision.EXCLUDED,
-            reason="clotted",
-            decided_by="maria",
-            decided_at=now,
-        )
+    decide(database, joint.run.results[0].result_id, Decision.EXCLUDED)
     with database.read() as reading:
         (bare,), (stored,) = batched_tubes(reading), batched_tubes(reading, with_cuts=True)
         own, derived = tube_results(reading), tube_results(reading, step=STEP)
