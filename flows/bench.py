@@ -67,8 +67,10 @@ class Bench:
     ----------
     postponed
         Why files could not be taken in for the moment.
-    first_list
-        Number of the study's last list when the specimens were first read.
+    specimens_list
+        Number of the study's last list when the specimens were read.
+    judged_too_soon
+        Files refused for an accession that a list may bring which another process recorded meanwhile.
     """
 
     laboratory: Laboratory
@@ -79,7 +81,8 @@ class Bench:
     files: tuple[DroppedFile, ...] = ()
     known: int = 0
     specimens: Specimens | None = None
-    first_list: int | None = None
+    specimens_list: int = 0
+    judged_too_soon: list[DroppedFile] = field(default_factory=list)
     claimed: set[int] = field(default_factory=set)
     outcomes: list[FileOutcome] = field(default_factory=list)
     postponed: list[BiomarkersError] = field(default_factory=list)

@@ -6,16 +6,19 @@ Knows what follows an outcome, and that every step is safe to repeat after a cra
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from biomarkers.errors import BiomarkersError, StoreError, UnknownAccessionError, WaitingForFileError
+from biomarkers.errors import BiomarkersError, LabFolderError, StoreError, UnknownAccessionError, WaitingForFileError
 from biomarkers.lab import archive
 from biomarkers.lab.drafts import living_processes
 from biomarkers.lab.inbox import DroppedFile
 from biomarkers.laboratory import door
+from biomarkers.laboratory.quarantine import bring_back, dropped_path, finish_bringing_back, is_as_dropped, resting_path
+from biomarkers.laboratory.status import inbox_name
 from biomarkers.provenance import utc_now
 from biomarkers.store import jobs, sources
 from biomarkers.store.database import Transaction
@@ -60,11 +63,6 @@ def dropped_files() -> tuple[DroppedFile, ...]:
     return bench().laboratory.dropped_files()
 
 
-def inbox_name(file: DroppedFile) -> str:
-    """Name a file below its inbox, with the instrument's subfolder."""
-    return f"{file.instrument}/{file.name}" if file.instrument else file.name
-
-
 def hold(files: Iterable[DroppedFile]) -> tuple[Held, ...]:
     """Take the lease of each file and copy its bytes into the archive; files others hold are passed over.
 
@@ -101,8 +99,11 @@ def _claim(file: DroppedFile) -> Job | None:
     with at.laboratory.database.write() as transaction:
         transaction.serialise()
         # Another watcher may have taken it since the scan; what it finished it has moved away, or left and noted.
-        if not _lies_there(file) or jobs.is_left_in_place(transaction, drop_id=_drop_id(file)):
+        status = _status(file)
+        if status is None or jobs.is_left_in_place(transaction, drop_id=_drop_id(file)):
             return None
+        if status.st_nlink > 1:
+            finish_bringing_back(at.laboratory, transaction, drop_id=_drop_id(file))
         job = jobs.enqueue(
             transaction,
             assay=file.kind,
@@ -117,12 +118,13 @@ def _claim(file: DroppedFile) -> Job | None:
     return claimed
 
 
-def _lies_there(file: DroppedFile) -> bool:
+def _status(file: DroppedFile) -> os.stat_result | None:
+    """Return the state of the file that was scanned; None where it is gone, or another is there."""
     try:
         status = file.path.lstat()
     except OSError:
-        return False
-    return (status.st_size, status.st_mtime_ns, status.st_ino) == file.state
+        return None
+    return status if (status.st_size, status.st_mtime_ns, status.st_ino) == file.state else None
 
 
 def _drop_id(file: DroppedFile) -> str:
@@ -144,7 +146,7 @@ def _not_admitted(file: DroppedFile, job: Job, error: BiomarkersError) -> None:
                 reason=Reason.of(error),
             )
     if error.is_transient:
-        if _lies_there(file):  # else another worker has just finished it and moved it away
+        if _status(file) is not None:  # else another worker has just finished it and moved it away
             at.postponed.append(error)
     else:
         _put_away(_job(job.id), error)
@@ -191,15 +193,43 @@ def seen(one: Held, what: str) -> None:
 def quarantine(one: Held, error: BiomarkersError) -> None:
     """Put a file into quarantine with the note beside it."""
     finished([one], JobState.QUARANTINED, reason=Reason.of(error), why=error)
-    if isinstance(error, UnknownAccessionError) and _is_judged_by_an_old_list():
-        retry(UnknownAccessionError.__name__, "A new list of the study was recorded meanwhile.")
+    if _is_judged_too_soon(error):
+        # The list came while the file was put away, and whoever took it may have looked for the file before it lay there.
+        bench().judged_too_soon += retry(UnknownAccessionError.__name__, "A new list of the study was recorded meanwhile.")
 
 
-def _is_judged_by_an_old_list() -> bool:
-    """Whether another process recorded a list since this sweep read the specimens; its own look may have come too soon."""
+def _is_judged_too_soon(outcome: Outcome | BiomarkersError) -> bool:
+    """Whether an accession is unknown to the specimens this sweep knows, and another process recorded a list since."""
+    error = outcome.error if isinstance(outcome, Refused) else outcome
+    if not isinstance(error, UnknownAccessionError):
+        return False
     at = bench()
     with at.laboratory.database.read() as reading:
-        return at.first_list is not None and last_list(reading) != at.first_list
+        return at.specimens is not None and last_list(reading) != at.specimens_list
+
+
+def _judge_again(held: Sequence[Held]) -> None:
+    """Leave files in their inbox, to be taken once more by this sweep, or by whoever comes first."""
+    at = bench()
+    for one in held:
+        reason = Reason(
+            what="A new list of the study was recorded while the file was read.",
+            where=f"File '{one.file.name}'.",
+            remedy="Nothing to do; it is read once more.",
+        )
+        with at.laboratory.database.write() as transaction:
+            jobs.wait(transaction, job_id=one.job.id, owner=at.owner, reason=reason, sha256=one.sha256)
+        at.judged_too_soon.append(one.file)
+
+
+def judged_too_soon() -> tuple[DroppedFile, ...]:
+    """Return the files to be taken once more, each once, and judge from now on by the specimen list as it stands."""
+    at = bench()
+    files = tuple(at.judged_too_soon)
+    at.judged_too_soon.clear()
+    if files:
+        forget_specimens()
+    return files
 
 
 def waiting(one: Held, error: BiomarkersError) -> None:
@@ -221,9 +251,9 @@ def _put_away(job: Job, why: BiomarkersError | None = None) -> None:
     After a crash ``why`` is not at hand, and what the job says of it is noted instead.
     """
     laboratory = bench().laboratory
-    dropped = laboratory.folder.inbox(job.assay) / job.name
+    dropped = dropped_path(laboratory, job)
     settled = job.settled_name
-    if _is_still(dropped, job):
+    if is_as_dropped(dropped, job):
         error = why or BiomarkersError(what=job.what, where=job.where, remedy=job.remedy)
         moved = archive.put_away(
             laboratory.folder, dropped, _target(job), why=error if job.state is JobState.QUARANTINED else None
@@ -231,15 +261,6 @@ def _put_away(job: Job, why: BiomarkersError | None = None) -> None:
         settled = jobs.LEFT_IN_PLACE if moved is None else moved
     with laboratory.database.write() as transaction:
         jobs.acknowledge(transaction, job_id=job.id, settled_name=settled, acknowledged_at=utc_now())
-
-
-def _is_still(dropped: Path, job: Job) -> bool:
-    """Whether the file in the inbox is the one the job is about, and not a newer one of the same name."""
-    try:
-        status = dropped.lstat()
-    except FileNotFoundError:
-        return False
-    return (status.st_size, status.st_mtime_ns) == (job.size, job.mtime_ns)
 
 
 def _target(job: Job) -> Path:
@@ -257,28 +278,12 @@ def retry(error_kind: str, why: str) -> tuple[DroppedFile, ...]:
         candidates = [job for job in jobs.in_state(reading, state=JobState.QUARANTINED) if job.error_kind == error_kind]
     back_again: set[Path] = set()
     for job in candidates:
-        back = laboratory.folder.inbox(job.assay) / job.name
-        if not _brought_back(job, back):
+        if not is_as_dropped(resting_path(laboratory, job), job):
             continue
-        with laboratory.database.write() as transaction, contextlib.suppress(StoreError):
-            jobs.requeue(transaction, job_id=job.id, at=utc_now(), reason=why)
-        back_again.add(back)
+        with contextlib.suppress(StoreError, LabFolderError):  # another was quicker, or it stays where its note tells of it
+            bring_back(laboratory, job_id=job.id, reason=why)
+            back_again.add(dropped_path(laboratory, job))
     return tuple(file for file in dropped_files() if file.path in back_again)
-
-
-def _brought_back(job: Job, back: Path) -> bool:
-    """Put a quarantined file back where it was dropped, or find it still there, and take its note away."""
-    place = bench().laboratory.folder.quarantine(job.assay)
-    left = job.settled_name == jobs.LEFT_IN_PLACE
-    name = Path(job.name).name if left else job.settled_name or Path(job.name).name
-    resting = back if left else place / name
-    if not _is_still(resting, job) or (back.exists() and not left):
-        return False
-    if not left:
-        # The file first: if this stops between the two, the next scan finds it as a new drop.
-        resting.rename(back)
-    (place / f"{name}.reason.txt").unlink(missing_ok=True)
-    return True
 
 
 def now() -> datetime:
@@ -291,9 +296,9 @@ def specimens() -> Specimens:
     at = bench()
     if at.specimens is None:
         with at.laboratory.database.read() as reading:
+            # The number first: of a list that comes between the two, a file is judged once more for nothing, never too soon.
+            at.specimens_list = last_list(reading)
             roster = current_roster(reading)
-            if at.first_list is None:
-                at.first_list = last_list(reading)
         at.specimens = Specimens(material_by_accession={name: found.material for name, found in roster.specimens.items()})
     return at.specimens
 
@@ -328,6 +333,9 @@ def settle(
 
         finished(held, JobState.RECORDED, write=write)
         return outcome.analyses
+    if _is_judged_too_soon(outcome):
+        _judge_again(held)
+        return ()
     for one_file in held:
         if isinstance(outcome, ProgramFaultError):
             waiting(one_file, outcome)

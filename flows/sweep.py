@@ -78,16 +78,23 @@ async def sweep_stages(scope: Scope = WHOLE) -> None:
     if lists and await study_files(lists):
         back = steps.retry("UnknownAccessionError", "A new list of the study was recorded.")
         files += (file for file in _together(back, files) if file.kind in scope.inboxes)
-    for kind, stage in STAGES.items():
-        groups = by_stem(file for file in files if file.kind == kind)
-        for chunk in _chunks(groups.values()):
-            await stage([door.renamed(bench().laboratory, group) for group in chunk])
+    await _assay_files(files)
+    while too_soon := steps.judged_too_soon():
+        await _assay_files(file for file in _together(too_soon, ()) if file.kind in scope.inboxes)
     if Assay.CYTOMETRY.value in scope.inboxes:
         await absent_acquisition_pages()
     if Assay.IHC.value in scope.inboxes:
         await absent_slide_pages()
     if scope.second_steps:
         await follow_up_stages()
+
+
+async def _assay_files(files: Iterable[DroppedFile]) -> None:
+    taken = tuple(files)
+    for kind, stage in STAGES.items():
+        groups = by_stem(file for file in taken if file.kind == kind)
+        for chunk in _chunks(groups.values()):
+            await stage([door.renamed(bench().laboratory, group) for group in chunk])
 
 
 async def follow_up_stages() -> None:

@@ -198,10 +198,7 @@ def put_away(folder: LabFolder, dropped: Path, target_folder: Path, *, why: Biom
         if why is not None:
             write_reason(folder, target_folder, name, why)
         try:
-            if target.samefile(dropped):
-                dropped.unlink()
-            else:  # only the name was claimed
-                shutil.move(dropped, target)
+            _leave(dropped, target)
         except OSError as error:
             if error.errno not in _MAY_NOT_BE_MOVED or not dropped.exists():
                 raise
@@ -211,6 +208,15 @@ def put_away(folder: LabFolder, dropped: Path, target_folder: Path, *, why: Biom
         sync_folder(target_folder)
         return name
     raise AssertionError("there are endless names")
+
+
+def moved_to(path: Path, target: Path) -> bool:
+    """Move a file to a name, never over another file; False where that name is taken. Safe to call again after a crash."""
+    if not _linked(path, target):
+        return False
+    _leave(path, target)
+    sync_folder(target.parent)
+    return True
 
 
 _MAY_NOT_BE_MOVED = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -231,6 +237,14 @@ def _linked(dropped: Path, target: Path) -> bool:
     except OSError:
         return _claim(target)
     return True
+
+
+def _leave(dropped: Path, target: Path) -> None:
+    """Give up the first of two names, or move the bytes where the second was only claimed."""
+    if target.samefile(dropped):
+        dropped.unlink()
+    else:
+        shutil.move(dropped, target)
 
 
 def _claim(target: Path) -> bool:

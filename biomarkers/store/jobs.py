@@ -352,6 +352,16 @@ def in_state(reading: Reading, *, state: JobState) -> tuple[Job, ...]:
     return tuple(_job(row) for row in reading.connection.execute(query))
 
 
+def quarantined_drops(reading: Reading, *, drop_id: str) -> tuple[Job, ...]:
+    """Return what was dropped as ``drop_id`` and has left the inbox for quarantine, the newest first."""
+    query = (
+        select(job)
+        .where(job.c.drop_id == drop_id, job.c.state == JobState.QUARANTINED.value, job.c.acknowledged_at.is_not(None))
+        .order_by(job.c.id.desc())
+    )
+    return tuple(_job(row) for row in reading.connection.execute(query))
+
+
 def left_in_place(reading: Reading) -> frozenset[str]:
     """Return the drops, by ``drop_id``, that are done with and lie where they were, as on a share that may only be read."""
     query = select(job.c.drop_id).where(job.c.settled_name == LEFT_IN_PLACE, job.c.acknowledged_at.is_not(None))

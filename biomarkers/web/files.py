@@ -5,19 +5,17 @@ Knows jobs, inboxes and the quarantine folder. Must not know how a line is shown
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from biomarkers.errors import StoreError
 from biomarkers.lab.drafts import RECEIVING, own_name
 from biomarkers.lab.inbox import stem
-from biomarkers.laboratory import Laboratory
+from biomarkers.laboratory import Laboratory, quarantine
 from biomarkers.laboratory.status import inbox_name, untaken
 from biomarkers.provenance import utc_now
 from biomarkers.readers.sign_offs import sign_off_text
@@ -151,7 +149,7 @@ def _line(laboratory: Laboratory, job: Job, runs: tuple[RunLink, ...]) -> FileLi
         received_at=job.received_at,
         finished_at=job.finished_at,
         runs=runs,
-        can_retry=job.state is JobState.QUARANTINED and resting_place(laboratory, job).is_file(),
+        can_retry=job.state is JobState.QUARANTINED and quarantine.resting_path(laboratory, job).is_file(),
         needs_word=job.state is JobState.WAITING and _ACCEPTING.search(job.remedy) is not None,
     )
 
@@ -162,40 +160,6 @@ def _runs_by_instrument(entries: Sequence[lookups.AnalysisEntry]) -> Mapping[str
         if not entry.step:
             found.setdefault(entry.instrument_sha256, []).append(RunLink(run_id=entry.run_id, name=entry.name))
     return {sha256: tuple(runs) for sha256, runs in found.items()}
-
-
-def resting_place(laboratory: Laboratory, job: Job) -> Path:
-    """Return where a quarantined file lies."""
-    return laboratory.folder.quarantine(job.assay) / (Path(job.settled_name).name or Path(job.name).name)
-
-
-def retry(laboratory: Laboratory, *, job_id: int, actor: str, reason: str) -> Job:
-    """Move a quarantined file, mended or not, back into its inbox, where the next sweep finds it.
-
-    Raises
-    ------
-    StoreError
-        It does not lie in quarantine any more, or a file of its name lies in the inbox.
-    """
-    with laboratory.database.read() as reading:
-        job = jobs.get(reading, job_id=job_id)
-    resting = resting_place(laboratory, job)
-    back = laboratory.folder.inbox(job.assay) / job.name
-    where = f"File '{job.assay}/{job.name}'."
-    if job.state is not JobState.QUARANTINED or not resting.is_file() or resting.is_symlink():
-        raise StoreError(what="The file does not lie in quarantine any more.", where=where, remedy="Look at the board.")
-    if back.exists():
-        raise StoreError(
-            what="A file of this name lies in the inbox already.", where=where, remedy="Wait until it is taken, then try again."
-        )
-    status = resting.stat()
-    # The file first: if this stops between the two, the next scan finds it as a new drop.
-    resting.rename(back)
-    resting.with_name(f"{resting.name}.reason.txt").unlink(missing_ok=True)
-    if (status.st_size, status.st_mtime_ns) == (job.size, job.mtime_ns):
-        with laboratory.database.write() as transaction, contextlib.suppress(StoreError):
-            return jobs.requeue(transaction, job_id=job.id, at=utc_now(), reason=reason, actor=actor)
-    return job
 
 
 def answer(laboratory: Laboratory, *, job_id: int, by: str, actor: str, reason: str, replaces: bool) -> Job:

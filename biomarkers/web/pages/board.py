@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Path, Request
 from fastapi.responses import RedirectResponse, Response
 
 from biomarkers.lab.folders import INBOXES
+from biomarkers.laboratory import quarantine
 from biomarkers.provenance import bytes_digest
 from biomarkers.web import files
 from biomarkers.web.access import Right, Visitor
@@ -66,7 +67,7 @@ def waiting(request: Request, visitor: Sees) -> Response:
 def retry(request: Request, job_id: JobId, visitor: Annotated[Visitor, Depends(Needs(Right.RETRY))], form: OwnForm) -> Response:
     """Move a quarantined file back into its inbox."""
     reason = form.get("reason", "").strip()[:500] or "It was mended."
-    files.retry(site_of(request).laboratory, job_id=job_id, actor=visitor.name, reason=reason)
+    quarantine.bring_back(site_of(request).laboratory, job_id=job_id, actor=visitor.name, reason=reason)
     return RedirectResponse("/waiting?said=retried", 303)
 
 

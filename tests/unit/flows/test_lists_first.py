@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,12 +14,14 @@ from biomarkers.lab.archive import Admitted
 from biomarkers.lab.folders import LabFolder
 from biomarkers.laboratory import Laboratory, create_laboratory, open_lab
 from biomarkers.provenance import utc_now
+from biomarkers.store.audit import AuditEvent, events
 from biomarkers.store.study_lists import record_specimens
 from flows import steps
 from flows.bench import SweepReport, at_bench
 from flows.leases import working
 from flows.settings import without_prefect
 from flows.sweep import run_sweep
+from flows.work import Refused
 
 ROSTER = "subject_id,site,treatment_start,progression_date\nS0001,LONDON,2025-03-10,\n"
 
@@ -62,6 +65,11 @@ def unknown() -> UnknownAccessionError:
     )
 
 
+def trail(laboratory: Laboratory) -> list[AuditEvent]:
+    with laboratory.database.read() as reading:
+        return [event for event in events(reading) if event.action.startswith("file.")]
+
+
 @pytest.mark.parametrize("is_new", [True, False], ids=["a list came meanwhile", "no list came"])
 def test_a_file_judged_by_an_old_list_while_another_process_took_a_new_one_is_tried_again(
     tmp_path: Path, *, is_new: bool
@@ -75,7 +83,33 @@ def test_a_file_judged_by_an_old_list_while_another_process_took_a_new_one_is_tr
                 with open_lab(laboratory.folder.root) as other, other.database.write() as transaction:
                     record_specimens(transaction, specimens=[], sha256="1" * 64, recorded_at=utc_now())
             with working(steps.hold(group) for group in [laboratory.dropped_files()]) as (held,):
-                steps.quarantine(held[0], unknown())
+                steps.settle(held, Refused(error=unknown(), files=("P1.map.csv",)), reason="")
+                assert [file.name for file in steps.judged_too_soon()] == (["P1.map.csv"] if is_new else [])
         assert (inbox / "P1.map.csv").exists() is is_new
         assert (quarantine / "P1.map.csv").exists() is not is_new
         assert (quarantine / "P1.map.csv.reason.txt").exists() is not is_new
+        assert [event.action for event in trail(laboratory)] == ([] if is_new else ["file.quarantined"])
+
+
+def test_a_file_put_away_while_another_process_took_a_new_list_is_brought_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with create_laboratory(tmp_path / "lab") as laboratory:
+        inbox, quarantine = laboratory.folder.inbox("elisa"), laboratory.folder.quarantine("elisa")
+        (inbox / "P1.map.csv").write_text("plate_id,slot,accession_id\n")
+        put_away = archive.put_away
+
+        def put_away_late(*given: Any, **named: Any) -> str | None:
+            with open_lab(laboratory.folder.root) as other, other.database.write() as transaction:
+                record_specimens(transaction, specimens=[], sha256="1" * 64, recorded_at=utc_now())
+            return put_away(*given, **named)
+
+        monkeypatch.setattr(archive, "put_away", put_away_late)
+        with ThreadPoolExecutor(1) as here, at_bench(laboratory, lambda *_: None, executor=here):
+            steps.specimens()
+            with working(steps.hold(group) for group in [laboratory.dropped_files()]) as (held,):
+                steps.settle(held, Refused(error=unknown(), files=("P1.map.csv",)), reason="")
+                assert [file.name for file in steps.judged_too_soon()] == ["P1.map.csv"]
+        assert [path.name for path in inbox.iterdir()] == ["P1.map.csv"]
+        assert list(quarantine.iterdir()) == []
+        assert [event.action for event in trail(laboratory)] == ["file.quarantined", "file.requeued"]
