@@ -63,7 +63,8 @@ class _Group:
 @lab_task("acquisitions")
 async def acquisitions(groups: Sequence[Sequence[DroppedFile]]) -> None:
     """Take FCS files: gate each and record what the study reports; then take corrected gates, which need them on record."""
-    with working(steps.hold(files) for files in groups) as held_groups:
+    with working():
+        held_groups = await steps.hold(groups)
         found = [_Group.of(held) for held in held_groups if held]
         ready = [tube for group in found if (tube := _ready(group)) is not None]
         recorded: list[Analysis] = []

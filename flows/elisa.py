@@ -46,7 +46,8 @@ class PlateSetting:
 @lab_task("plates")
 async def plates(groups: Sequence[Sequence[DroppedFile]]) -> None:
     """Take groups of files of one name each: analyse what is whole, let the rest wait with its reason."""
-    with working(steps.hold(files) for files in groups) as held_groups:
+    with working():
+        held_groups = await steps.hold(groups)
         setting = plate_setting()
         ready = [plate for held in held_groups if held and (plate := await _ready(held, setting)) is not None]
         works = [plate.work for plate in ready]

@@ -49,7 +49,9 @@ def executor_of(settings: ComputeSettings) -> Executor:
 def local_pool(settings: ComputeSettings, processes: int) -> Executor:
     """Make a pool of processes that import what most files need at once, so that this passes while other things start."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["flows.plate_work"])  # imported once, and there in every process forked from it
+    context.set_forkserver_preload(
+        ["flows.plate_work", "flows.door_work"]
+    )  # imported once, and there in every process forked from it
     pool = ProcessPoolExecutor(
         processes, mp_context=context, initializer=_begin, initargs=(settings.memory_mb_for_a_process * 1_000_000,)
     )
@@ -104,6 +106,12 @@ def guarded(function: Callable[[Work], Done], work: Work, seconds: float) -> Don
         signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         return function(work)
+    except _OutOfTime as late:
+        raise AssayError(
+            what="The file took longer than one computation may.",
+            where="Setting [compute] seconds_for_a_file in lab.toml.",
+            remedy="Check that the file is what it should be; raise the limit if it is.",
+        ) from late
     except MemoryError as error:
         raise AssayError(
             what="The file needs more memory than one process may have.",
@@ -115,14 +123,14 @@ def guarded(function: Callable[[Work], Done], work: Work, seconds: float) -> Don
             signal.setitimer(signal.ITIMER_REAL, 0)
 
 
+class _OutOfTime(BaseException):
+    """Ends a computation where it stands; no error of the file's, so that what is done about those does not stop it."""
+
+
 def _out_of_time(_number: int, _frame: FrameType | None) -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS)
-    raise AssayError(
-        what="The file took longer than one computation may.",
-        where="Setting [compute] seconds_for_a_file in lab.toml.",
-        remedy="Check that the file is what it should be; raise the limit if it is.",
-    )
+    raise _OutOfTime
 
 
 def _begin(memory_bytes: int) -> None:

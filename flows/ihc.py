@@ -54,7 +54,8 @@ class ScoredSlide:
 @lab_task("slides")
 async def slides(groups: Sequence[Sequence[DroppedFile]]) -> None:
     """Take slides: measure each tile by tile, record the scores the study reports, then draw the evidence."""
-    with working(steps.hold(files) for files in groups) as held_groups:
+    with working():
+        held_groups = await steps.hold(groups)
         ready = [task for held in held_groups if held and (task := slide_tasks(held)) is not None]
         room = asyncio.Semaphore(SLIDES_AT_ONCE)
         settled = [asyncio.Event() for _ in ready]

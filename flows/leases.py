@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TypeVar
 
 from biomarkers.errors import TemporarilyUnavailableError
 from biomarkers.provenance import utc_now
@@ -18,20 +17,15 @@ from biomarkers.store import jobs
 from biomarkers.store.jobs import LeaseLostError
 from flows.bench import bench
 
-H = TypeVar("H")
-
 LEASE = timedelta(minutes=10)
 """How long a file is held without a sign of life before another worker may take it."""
 
 
 @contextmanager
-def working(groups: Iterable[H]) -> Iterator[tuple[H, ...]]:
-    """Keep the leases of all files claimed within the block, and let go of those left undone, however the block ends.
-
-    ``groups`` is drawn within the block, so that taking in large files does not outlast their own leases.
-    """
+def working() -> Iterator[None]:
+    """Keep the leases of all files claimed within the block, and let go of those left undone, however the block ends."""
     with _Keeper():
-        yield tuple(groups)
+        yield
 
 
 class _Keeper:

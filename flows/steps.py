@@ -5,6 +5,7 @@ Knows what follows an outcome, and that every step is safe to repeat after a cra
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -25,7 +26,9 @@ from biomarkers.store.database import Transaction
 from biomarkers.store.jobs import NO_REASON, Job, JobState, Reason
 from biomarkers.store.results import record_analysis
 from biomarkers.store.study_lists import current_roster, last_list
-from flows.bench import ProgramFaultError, bench, is_dead
+from biomarkers.study.identifying import Identifying
+from flows.bench import ProgramFaultError, attempt, bench, is_dead
+from flows.door_work import DoorWork, look
 from flows.leases import LEASE
 from flows.work import Analysed, Analysis, Outcome, Refused, Specimens, WorkFile
 
@@ -63,34 +66,52 @@ def dropped_files() -> tuple[DroppedFile, ...]:
     return bench().laboratory.dropped_files()
 
 
-def hold(files: Iterable[DroppedFile]) -> tuple[Held, ...]:
-    """Take the lease of each file and copy its bytes into the archive; files others hold are passed over.
+async def hold(groups: Iterable[Iterable[DroppedFile]]) -> tuple[tuple[Held, ...], ...]:
+    """Take the lease of each file, look at it, and copy its bytes into the archive; files others hold are passed over.
 
     A file that cannot be taken in stays where it is if the reason may pass, and is quarantined otherwise.
     """
-    held = []
-    for file in files:
-        job = _claim(file)
-        if job is None:
-            continue
-        try:
-            noted = door.examine(bench().laboratory, file)
-            admitted = archive.admit(bench().laboratory.folder, file.path)
-        except BiomarkersError as error:
-            _not_admitted(file, job, error)
-            continue
-        with bench().laboratory.database.write() as transaction:
-            sources.register(
-                transaction,
-                sha256=admitted.sha256,
-                size=admitted.size,
-                assay=file.kind,
-                kind="dropped",
-                name=file.name,
-                received_at=job.received_at,
-            )
-        held.append(Held(file=file, job=job, sha256=admitted.sha256, noted=noted))
-    return tuple(held)
+    claimed = [[(file, job) for file in files if (job := _claim(file)) is not None] for files in groups]
+    looks = await asyncio.gather(*(_looked_at(file) for group in claimed for file, _ in group))
+    written = dict(zip((job.id for group in claimed for _, job in group), looks, strict=True))
+    return tuple(
+        tuple(held for file, job in group if (held := _taken_in(file, job, written[job.id])) is not None) for group in claimed
+    )
+
+
+async def _looked_at(file: DroppedFile) -> tuple[Identifying, ...] | BiomarkersError:
+    """Look into a file for what tells who a subject is; one whose own name did so is not opened."""
+    laboratory = bench().laboratory
+    if door.is_withheld(file):
+        return ()
+    work = DoorWork(path=file.path, policy=laboratory.settings.identifying, identifiers=laboratory.definition.identifiers)
+    try:
+        return await attempt(look, work)
+    except BiomarkersError as error:
+        return error
+
+
+def _taken_in(file: DroppedFile, job: Job, written: tuple[Identifying, ...] | BiomarkersError) -> Held | None:
+    at = bench()
+    try:
+        if isinstance(written, BiomarkersError):
+            raise written
+        noted = door.judge(at.laboratory, file, written)
+        admitted = archive.admit(at.laboratory.folder, file.path)
+    except BiomarkersError as error:
+        _not_admitted(file, job, error)
+        return None
+    with at.laboratory.database.write() as transaction:
+        sources.register(
+            transaction,
+            sha256=admitted.sha256,
+            size=admitted.size,
+            assay=file.kind,
+            kind="dropped",
+            name=file.name,
+            received_at=job.received_at,
+        )
+    return Held(file=file, job=job, sha256=admitted.sha256, noted=noted)
 
 
 def _claim(file: DroppedFile) -> Job | None:
@@ -132,9 +153,11 @@ def _drop_id(file: DroppedFile) -> str:
 
 
 def _not_admitted(file: DroppedFile, job: Job, error: BiomarkersError) -> None:
+    """Let a file wait whose trouble may pass or is our own; quarantine any other, which has no bytes in the archive."""
     at = bench()
+    waits = error.is_transient or isinstance(error, ProgramFaultError)
     with at.laboratory.database.write() as transaction:
-        if error.is_transient:
+        if waits:
             jobs.wait(transaction, job_id=job.id, owner=at.owner, reason=Reason.of(error))
         else:
             jobs.finish(
@@ -145,12 +168,12 @@ def _not_admitted(file: DroppedFile, job: Job, error: BiomarkersError) -> None:
                 finished_at=utc_now(),
                 reason=Reason.of(error),
             )
-    if error.is_transient:
-        if _status(file) is not None:  # else another worker has just finished it and moved it away
-            at.postponed.append(error)
-    else:
-        _put_away(_job(job.id), error)
-        at.count(file, JobState.QUARANTINED, Reason.of(error))
+    if not error.is_transient:
+        if not waits:
+            _put_away(_job(job.id), error)
+        at.count(file, JobState.WAITING if waits else JobState.QUARANTINED, Reason.of(error))
+    elif _status(file) is not None:  # else another worker has just finished it and moved it away
+        at.postponed.append(error)
 
 
 def finished(

@@ -73,7 +73,8 @@ async def study_files(files: Sequence[DroppedFile]) -> int:
     """
     postponed = bench().postponed
     before = len(postponed)
-    with working(steps.hold(group) for group in (files,)) as (held,):
+    with working():
+        (held,) = await steps.hold([files])
         new = sum([_take(one) for one in sorted(held, key=_order)])
     if len(postponed) > before:
         raise postponed[-1]

@@ -14,7 +14,7 @@ from biomarkers.errors import BiomarkersError, SourceFileError
 from biomarkers.lab.inbox import DroppedFile, stem
 from biomarkers.laboratory.face import Laboratory
 from biomarkers.provenance import content_digest
-from biomarkers.readers.free_texts import file_name_text, free_texts
+from biomarkers.readers.free_texts import file_name_text
 from biomarkers.store.jobs import Reason
 from biomarkers.study.identifying import REMEDY, Handling, Identifying, identifying
 
@@ -52,28 +52,31 @@ def _renamed(laboratory: Laboratory, file: DroppedFile) -> DroppedFile:
     return file._replace(name=path.name)
 
 
-def examine(laboratory: Laboratory, file: DroppedFile) -> Reason:
-    """Look for what tells who a subject is; return the note that goes with a file that is let through.
+def judge(laboratory: Laboratory, file: DroppedFile, written: Iterable[Identifying]) -> Reason:
+    """Decide on a file by its name and by what was found written in it; return the note that goes with one let through.
 
     Raises
     ------
     IdentifyingDataError
         With every place at once, and nothing of what stands there.
     """
-    if file.name.startswith(WITHHELD):
+    if is_withheld(file):
         raise IdentifyingDataError(
             what="The file's name held what looks like a person's name, a date of birth or a hospital's number.",
             where=f"It lies in quarantine as '{file.name}' in place of its own name.",
             remedy="Drop it again under a name that holds the accession or plate alone.",
         )
-    named = _in_name(laboratory, file.name)
-    settings = laboratory.settings.identifying
-    found = [*named, *identifying(free_texts(file.path), settings, laboratory.definition.identifiers)]
+    found = [*_in_name(laboratory, file.name), *written]
     refused = [one for one in found if _refuses(laboratory, one)]
     if refused:
         raise IdentifyingDataError(**_told(refused))
     flagged = [one for one in found if _handling(laboratory, one) is Handling.FLAG]
     return Reason(**_told(flagged), error_kind=IdentifyingDataError.__name__) if flagged else Reason()
+
+
+def is_withheld(file: DroppedFile) -> bool:
+    """Whether a file bears another name because its own was identifying."""
+    return file.name.startswith(WITHHELD)
 
 
 def refused_name(laboratory: Laboratory, name: str) -> BiomarkersError | None:

@@ -6,7 +6,6 @@ read here yields nothing: the reader of its kind refuses it in its own words.
 
 from __future__ import annotations
 
-import contextlib
 import re
 import warnings
 import zipfile
@@ -14,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
-from biomarkers.errors import TemporarilyUnavailableError, is_of_the_machine
+from biomarkers.errors import BiomarkersError, SourceFileError, TemporarilyUnavailableError, is_of_the_machine
 from biomarkers.study.identifying import FILE_NAME, FreeText, is_heading
 
 MOST_CHARACTERS = 4_000_000
@@ -48,21 +47,39 @@ def free_texts(path: Path) -> Iterator[FreeText]:
 
     FCS keywords, the cells of text files and workbooks with the workbooks' properties, tags and XML of slides, notes of PNG and
     JPEG pictures, names in gate files and annotations. No pixels and no events are read.
+
+    Raises
+    ------
+    TemporarilyUnavailableError
+        The file cannot be read at the moment, or is gone.
+    SourceFileError
+        The file may not be read.
+    MemoryError
+        Its texts do not fit into memory; nobody knows then what they hold.
     """
     try:
         with path.open("rb") as file:
             start = file.read(16)
     except OSError as error:
-        if is_of_the_machine(error):
-            raise TemporarilyUnavailableError(
-                what=f"The file cannot be looked at for the moment: {error.strerror}.",
-                where=f"File '{path.name}'.",
-                remedy="Nothing to do; it is tried again.",
-            ) from error
+        raise _unreadable(path, error) from error
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield from _reader(start)(path)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001  - what else is wrong is for its reader to say; libraries raise what they like on damage
         return
-    # Whatever else is wrong with the file is for its reader to say; the libraries below raise what they like on damaged files.
-    with contextlib.suppress(Exception), warnings.catch_warnings(action="ignore"):
-        yield from _reader(start)(path)
+
+
+def _unreadable(path: Path, error: OSError) -> BiomarkersError:
+    where = f"File '{path.name}'."
+    if isinstance(error, FileNotFoundError) or is_of_the_machine(error):
+        return TemporarilyUnavailableError(
+            what=f"The file cannot be looked at for the moment: {error.strerror}.",
+            where=where,
+            remedy="Nothing to do; it is tried again.",
+        )
+    return SourceFileError(what=f"The file cannot be read: {error.strerror}.", where=where, remedy="Check its rights.")
 
 
 def _reader(start: bytes) -> Callable[[Path], Iterator[FreeText]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,16 +31,21 @@ def states(bench: Bench) -> dict[str, JobState]:
 
 
 def test_files_claimed_before_a_passing_trouble_can_be_claimed_again(bench: Bench) -> None:
-    def interrupted() -> Iterator[tuple[steps.Held, ...]]:
-        yield steps.hold(steps.dropped_files())
-        raise TemporarilyUnavailableError(what="The database is busy.")
+    async def interrupted() -> None:
+        with working():
+            await steps.hold([steps.dropped_files()])
+            raise TemporarilyUnavailableError(what="The database is busy.")
 
-    with pytest.raises(TemporarilyUnavailableError), working(interrupted()):
-        pass
+    async def taken() -> None:
+        with working():
+            (held,) = await steps.hold([steps.dropped_files()])
+            assert [one.file.name for one in held] == ["a.txt", "b.txt"]
+            assert set(states(bench).values()) == {JobState.RUNNING}
+
+    with pytest.raises(TemporarilyUnavailableError):
+        asyncio.run(interrupted())
     assert states(bench) == {"a.txt": JobState.QUEUED, "b.txt": JobState.QUEUED}
-    with working(steps.hold(group) for group in [steps.dropped_files()]) as (held,):
-        assert [one.file.name for one in held] == ["a.txt", "b.txt"]
-        assert set(states(bench).values()) == {JobState.RUNNING}
+    asyncio.run(taken())
     assert set(states(bench).values()) == {JobState.QUEUED}
 
 
@@ -48,6 +54,12 @@ def test_a_file_that_changes_while_it_is_taken_in_waits_with_its_reason(bench: B
         raise TemporarilyUnavailableError(what="The file changed while it was read.", where="File.", remedy="Nothing to do.")
 
     monkeypatch.setattr("biomarkers.lab.archive.admit", changing)
-    with working(steps.hold(group) for group in [steps.dropped_files()]) as (held,):
-        assert held == ()
+    assert asyncio.run(held()) == ()
     assert set(states(bench).values()) == {JobState.WAITING}
+
+
+async def held() -> tuple[steps.Held, ...]:
+    """Take what lies in the inboxes, and let go of it."""
+    with working():
+        (held,) = await steps.hold([steps.dropped_files()])
+    return held

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,13 @@ def unknown() -> UnknownAccessionError:
     )
 
 
+async def refused(laboratory: Laboratory) -> None:
+    """Take what lies in the inboxes, and refuse it for an accession nobody knows."""
+    with working():
+        (held,) = await steps.hold([laboratory.dropped_files()])
+        steps.settle(held, Refused(error=unknown(), files=("P1.map.csv",)), reason="")
+
+
 def trail(laboratory: Laboratory) -> list[AuditEvent]:
     with laboratory.database.read() as reading:
         return [event for event in events(reading) if event.action.startswith("file.")]
@@ -82,9 +90,8 @@ def test_a_file_judged_by_an_old_list_while_another_process_took_a_new_one_is_tr
             if is_new:
                 with open_lab(laboratory.folder.root) as other, other.database.write() as transaction:
                     record_specimens(transaction, specimens=[], sha256="1" * 64, recorded_at=utc_now())
-            with working(steps.hold(group) for group in [laboratory.dropped_files()]) as (held,):
-                steps.settle(held, Refused(error=unknown(), files=("P1.map.csv",)), reason="")
-                assert [file.name for file in steps.judged_too_soon()] == (["P1.map.csv"] if is_new else [])
+            asyncio.run(refused(laboratory))
+            assert [file.name for file in steps.judged_too_soon()] == (["P1.map.csv"] if is_new else [])
         assert (inbox / "P1.map.csv").exists() is is_new
         assert (quarantine / "P1.map.csv").exists() is not is_new
         assert (quarantine / "P1.map.csv.reason.txt").exists() is not is_new
@@ -107,9 +114,8 @@ def test_a_file_put_away_while_another_process_took_a_new_list_is_brought_back(
         monkeypatch.setattr(archive, "put_away", put_away_late)
         with ThreadPoolExecutor(1) as here, at_bench(laboratory, lambda *_: None, executor=here):
             steps.specimens()
-            with working(steps.hold(group) for group in [laboratory.dropped_files()]) as (held,):
-                steps.settle(held, Refused(error=unknown(), files=("P1.map.csv",)), reason="")
-                assert [file.name for file in steps.judged_too_soon()] == ["P1.map.csv"]
+            asyncio.run(refused(laboratory))
+            assert [file.name for file in steps.judged_too_soon()] == ["P1.map.csv"]
         assert [path.name for path in inbox.iterdir()] == ["P1.map.csv"]
         assert list(quarantine.iterdir()) == []
         assert [event.action for event in trail(laboratory)] == ["file.quarantined", "file.requeued"]

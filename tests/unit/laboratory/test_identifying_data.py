@@ -18,14 +18,19 @@ from openpyxl import Workbook
 
 from biomarkers.lab.inbox import DroppedFile
 from biomarkers.laboratory import Laboratory, create_laboratory
-from biomarkers.laboratory.door import IdentifyingDataError, examine, refused_name, renamed
+from biomarkers.laboratory.door import IdentifyingDataError, judge, refused_name, renamed
 from biomarkers.readers.free_texts import file_name_text, free_texts
 from biomarkers.readers.study_files import packaged_study
 from biomarkers.simulation.fcs_bytes import Detector, fcs_bytes
+from biomarkers.store.jobs import Reason
 from biomarkers.study.identifying import FreeText, Handling, Identifying, IdentifyingPolicy, identifying
 
 IDS = packaged_study().identifiers
 PLAIN = IdentifyingPolicy()
+
+
+def examine(laboratory: Laboratory, file: DroppedFile) -> Reason:
+    return judge(laboratory, file, found_in(file.path, laboratory.settings.identifying))
 
 
 def found_in(path: Path, policy: IdentifyingPolicy = PLAIN) -> list[Identifying]:

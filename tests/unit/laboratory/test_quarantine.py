@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -33,10 +34,8 @@ def laboratory(tmp_path: Path) -> Iterator[Laboratory]:
 def job_id(laboratory: Laboratory) -> int:
     """A file that was dropped and went into quarantine."""
     (laboratory.folder.inbox("elisa") / NAME).write_text("plate_id,slot\n")
-    with ThreadPoolExecutor(1) as here, at_bench(laboratory, lambda *_: None, executor=here):
-        with working(steps.hold(group) for group in [laboratory.dropped_files()]) as (held,):
-            steps.quarantine(held[0], BiomarkersError(what="No plate.", where=f"File '{NAME}'.", remedy="Mend it."))
-        return held[0].job.id
+    (held,) = held_here(laboratory, why=BiomarkersError(what="No plate.", where=f"File '{NAME}'.", remedy="Mend it."))
+    return held.job.id
 
 
 def names(folder: Path) -> list[str]:
@@ -48,14 +47,23 @@ def told(laboratory: Laboratory, job_id: int) -> tuple[Job, list[str]]:
         return jobs.get(reading, job_id=job_id), [event.action for event in audit.events(reading)]
 
 
+def held_here(laboratory: Laboratory, *, why: BiomarkersError | None = None) -> tuple[steps.Held, ...]:
+    """Take what lies in the inbox and let go of it, or put it into quarantine."""
+
+    async def take() -> tuple[steps.Held, ...]:
+        with working():
+            (held,) = await steps.hold([laboratory.dropped_files()])
+            for one in held if why else ():
+                steps.quarantine(one, why)
+        return held
+
+    with ThreadPoolExecutor(1) as here, at_bench(laboratory, lambda *_: None, executor=here):
+        return asyncio.run(take())
+
+
 def taken(laboratory: Laboratory) -> list[int]:
     """Take what lies in the inbox, and tell the jobs it was taken as."""
-    with (
-        ThreadPoolExecutor(1) as here,
-        at_bench(laboratory, lambda *_: None, executor=here),
-        working(steps.hold(group) for group in [laboratory.dropped_files()]) as (held,),
-    ):
-        return [one.job.id for one in held]
+    return [one.job.id for one in held_here(laboratory)]
 
 
 def test_it_keeps_its_job_and_loses_its_note(laboratory: Laboratory, job_id: int) -> None:
