@@ -15,7 +15,7 @@ from biomarkers.lab.drafts import own_name
 from biomarkers.lab.inbox import DroppedFile, is_sidecar, stem
 from biomarkers.readers.tube_sidecars import signs_gates
 from biomarkers.store.results import RecordedRun, is_recorded, run_by_instrument
-from flows import gate_signing, steps
+from flows import gate_signing, intake, steps
 from flows.acquisition_work import AcquisitionWork, TubeFiles, analyse_fcs_file
 from flows.bench import bench, each
 from flows.evidence import acquisition_pages
@@ -64,7 +64,7 @@ class _Group:
 async def acquisitions(groups: Sequence[Sequence[DroppedFile]]) -> None:
     """Take FCS files: gate each and record what the study reports; then take corrected gates, which need them on record."""
     with working():
-        held_groups = await steps.hold(groups)
+        held_groups = await intake.hold(groups)
         found = [_Group.of(held) for held in held_groups if held]
         ready = [tube for group in found if (tube := _ready(group)) is not None]
         recorded: list[Analysis] = []

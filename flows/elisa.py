@@ -16,7 +16,7 @@ from biomarkers.results import Assay
 from biomarkers.store.decisions import masks_by_run
 from biomarkers.store.results import RecordedRun, current_runs, is_recorded
 from biomarkers.store.study_lists import current_lots
-from flows import plate_signing, steps
+from flows import intake, plate_signing, steps
 from flows.bench import attempt, bench, each
 from flows.leases import working
 from flows.plate_work import PlateWork, analyse_plate_file, probe_export, probe_map
@@ -47,7 +47,7 @@ class PlateSetting:
 async def plates(groups: Sequence[Sequence[DroppedFile]]) -> None:
     """Take groups of files of one name each: analyse what is whole, let the rest wait with its reason."""
     with working():
-        held_groups = await steps.hold(groups)
+        held_groups = await intake.hold(groups)
         setting = plate_setting()
         ready = [plate for held in held_groups if held and (plate := await _ready(held, setting)) is not None]
         works = [plate.work for plate in ready]

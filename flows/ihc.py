@@ -16,7 +16,7 @@ from biomarkers.lab.inbox import DroppedFile
 from biomarkers.results import Assay
 from biomarkers.store.results import read_analysis
 from biomarkers.study.tissue import SlideRole
-from flows import slide_signing, steps
+from flows import intake, slide_signing, steps
 from flows.bench import attempt, bench
 from flows.evidence import keep, runs_without_evidence
 from flows.leases import working
@@ -55,7 +55,7 @@ class ScoredSlide:
 async def slides(groups: Sequence[Sequence[DroppedFile]]) -> None:
     """Take slides: measure each tile by tile, record the scores the study reports, then draw the evidence."""
     with working():
-        held_groups = await steps.hold(groups)
+        held_groups = await intake.hold(groups)
         ready = [task for held in held_groups if held and (task := slide_tasks(held)) is not None]
         room = asyncio.Semaphore(SLIDES_AT_ONCE)
         settled = [asyncio.Event() for _ in ready]

@@ -41,7 +41,7 @@ from biomarkers.store.study_lists import (
 from biomarkers.study.cellular import HaematologyCount
 from biomarkers.study.definition import StudyDefinition
 from biomarkers.study.pathology import PathologyReading
-from flows import steps
+from flows import intake, steps
 from flows.bench import bench
 from flows.leases import working
 from flows.settings import lab_task
@@ -74,7 +74,7 @@ async def study_files(files: Sequence[DroppedFile]) -> int:
     postponed = bench().postponed
     before = len(postponed)
     with working():
-        (held,) = await steps.hold([files])
+        (held,) = await intake.hold([files])
         new = sum([_take(one) for one in sorted(held, key=_order)])
     if len(postponed) > before:
         raise postponed[-1]

@@ -46,7 +46,7 @@ def bring_back(laboratory: Laboratory, *, job_id: int, reason: str, actor: str =
     Raises
     ------
     StoreError
-        It is not in quarantine any more, or a file of its name lies in the inbox.
+        It is not in quarantine, not yet or not any more, or a file of its name lies in the inbox.
     LabFolderError
         It may not be moved.
     """
@@ -57,6 +57,10 @@ def bring_back(laboratory: Laboratory, *, job_id: int, reason: str, actor: str =
         if job.state is not JobState.QUARANTINED or not resting.is_file() or resting.is_symlink():
             raise StoreError(
                 what="The file does not lie in quarantine any more.", where=_where(job), remedy="Look at the board."
+            )
+        if job.acknowledged_at is None:
+            raise StoreError(
+                what="The file is just being put into quarantine.", where=_where(job), remedy="Try again in a moment."
             )
         is_moved = resting != back
         if is_moved and back.exists() and not back.samefile(resting):

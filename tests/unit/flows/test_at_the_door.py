@@ -14,7 +14,7 @@ from biomarkers.errors import SourceFileError, TemporarilyUnavailableError
 from biomarkers.laboratory import Laboratory, create_laboratory, open_lab
 from biomarkers.readers import free_texts
 from biomarkers.study.identifying import Identifying
-from flows import steps
+from flows import intake
 from flows.bench import at_bench
 from flows.door_work import DoorWork, look
 from flows.leases import working
@@ -49,7 +49,7 @@ def taken_in(laboratory: Laboratory) -> tuple[list[str], dict[str, tuple[str, st
 
     async def take() -> list[str]:
         with working():
-            (held,) = await steps.hold([laboratory.dropped_files()])
+            (held,) = await intake.hold([laboratory.dropped_files()])
             return [one.file.name for one in held]
 
     with at_bench(laboratory, lambda *_: None) as bench:
@@ -79,7 +79,7 @@ def test_it_is_quarantined_with_its_reason_and_its_neighbours_are_taken_in(
     looking: Callable[[DoorWork], tuple[Identifying, ...]],
     what: str,
 ) -> None:
-    monkeypatch.setattr(steps, "look", looking)
+    monkeypatch.setattr(intake, "look", looking)
     with laboratory_with_files(tmp_path / "lab") as laboratory:
         assert laboratory.settings.compute.seconds_for_a_file == 5
         assert taken_in(laboratory) == (["a.txt", "c.txt"], {"bad.txt": ("quarantined", what)}, [])
@@ -89,7 +89,7 @@ def test_it_is_quarantined_with_its_reason_and_its_neighbours_are_taken_in(
 
 
 def test_a_file_the_program_fails_on_by_its_own_fault_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(steps, "look", failing)
+    monkeypatch.setattr(intake, "look", failing)
     with laboratory_with_files(tmp_path / "lab") as laboratory:
         names, outcomes, faults = taken_in(laboratory)
         assert names == ["a.txt", "c.txt"]

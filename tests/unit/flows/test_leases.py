@@ -12,7 +12,7 @@ from biomarkers.errors import TemporarilyUnavailableError
 from biomarkers.laboratory import create_laboratory
 from biomarkers.store import jobs
 from biomarkers.store.jobs import JobState
-from flows import steps
+from flows import intake, steps
 from flows.bench import Bench, at_bench
 from flows.leases import working
 
@@ -33,12 +33,12 @@ def states(bench: Bench) -> dict[str, JobState]:
 def test_files_claimed_before_a_passing_trouble_can_be_claimed_again(bench: Bench) -> None:
     async def interrupted() -> None:
         with working():
-            await steps.hold([steps.dropped_files()])
+            await intake.hold([steps.dropped_files()])
             raise TemporarilyUnavailableError(what="The database is busy.")
 
     async def taken() -> None:
         with working():
-            (held,) = await steps.hold([steps.dropped_files()])
+            (held,) = await intake.hold([steps.dropped_files()])
             assert [one.file.name for one in held] == ["a.txt", "b.txt"]
             assert set(states(bench).values()) == {JobState.RUNNING}
 
@@ -61,5 +61,5 @@ def test_a_file_that_changes_while_it_is_taken_in_waits_with_its_reason(bench: B
 async def held() -> tuple[steps.Held, ...]:
     """Take what lies in the inboxes, and let go of it."""
     with working():
-        (held,) = await steps.hold([steps.dropped_files()])
+        (held,) = await intake.hold([steps.dropped_files()])
     return held

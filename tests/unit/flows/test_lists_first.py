@@ -17,7 +17,7 @@ from biomarkers.laboratory import Laboratory, create_laboratory, open_lab
 from biomarkers.provenance import utc_now
 from biomarkers.store.audit import AuditEvent, events
 from biomarkers.store.study_lists import record_specimens
-from flows import steps
+from flows import intake, steps
 from flows.bench import SweepReport, at_bench
 from flows.leases import working
 from flows.settings import without_prefect
@@ -69,7 +69,7 @@ def unknown() -> UnknownAccessionError:
 async def refused(laboratory: Laboratory) -> None:
     """Take what lies in the inboxes, and refuse it for an accession nobody knows."""
     with working():
-        (held,) = await steps.hold([laboratory.dropped_files()])
+        (held,) = await intake.hold([laboratory.dropped_files()])
         steps.settle(held, Refused(error=unknown(), files=("P1.map.csv",)), reason="")
 
 

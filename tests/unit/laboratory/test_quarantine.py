@@ -17,7 +17,7 @@ from biomarkers.laboratory import Laboratory, create_laboratory, open_lab
 from biomarkers.laboratory.quarantine import bring_back
 from biomarkers.store import audit, jobs
 from biomarkers.store.jobs import Job, JobState
-from flows import steps
+from flows import intake, steps
 from flows.bench import at_bench
 from flows.leases import working
 
@@ -52,7 +52,7 @@ def held_here(laboratory: Laboratory, *, why: BiomarkersError | None = None) -> 
 
     async def take() -> tuple[steps.Held, ...]:
         with working():
-            (held,) = await steps.hold([laboratory.dropped_files()])
+            (held,) = await intake.hold([laboratory.dropped_files()])
             for one in held if why else ():
                 steps.quarantine(one, why)
         return held
@@ -111,6 +111,27 @@ def test_a_file_dropped_at_the_last_moment_is_not_replaced(
     job, actions = told(laboratory, job_id)
     assert job.state is JobState.QUARANTINED
     assert "file.requeued" not in actions
+
+
+def test_one_that_is_being_put_into_quarantine_is_left_to_whoever_does_so(
+    laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    leave = archive._leave
+
+    def overtaken(dropped: Path, target: Path) -> None:
+        """Between the two names of a file that goes into quarantine, try to bring it back."""
+        with open_lab(laboratory.folder.root) as other, pytest.raises(StoreError) as refused:
+            bring_back(other, job_id=1, reason="A new list.")
+        said.append(refused.value.what)
+        leave(dropped, target)
+
+    monkeypatch.setattr(archive, "_leave", overtaken)
+    (laboratory.folder.inbox("elisa") / NAME).write_text("plate_id,slot\n")
+    held_here(laboratory, why=BiomarkersError(what="No plate.", where=f"File '{NAME}'.", remedy="Mend it."))
+    assert said == ["The file is just being put into quarantine."]
+    assert names(laboratory.folder.quarantine("elisa")) == [NAME, f"{NAME}.reason.txt"]
+    assert names(laboratory.folder.inbox("elisa")) == []
 
 
 def test_of_several_that_bring_it_back_at_once_one_does(laboratory: Laboratory, job_id: int) -> None:
