@@ -18,10 +18,16 @@ from contextlib import contextmanager
 from biomarkers.errors import BiomarkersError, TemporarilyUnavailableError
 from biomarkers.lab.folders import INBOXES, LabFolder
 
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
+"""What the C library's mallopt calls its settings: see mallopt(3)."""
+
+LARGE_BYTES = 65_536
+
 
 def run_service(work: Callable[[threading.Event], None]) -> None:
     """Work until a signal says to stop; end with what went wrong as one line and a status of its own."""
     stop = threading.Event()
+    _hold_little()
     gc.collect()
     gc.freeze()  # what was imported stays; to look it through at every collection would cost a tenth of a second at times
     for sign in (signal.SIGTERM, signal.SIGINT):
@@ -38,6 +44,19 @@ def run_service(work: Callable[[threading.Event], None]) -> None:
         # While a flow runs Prefect turns the signal into an error of its own; every step is safe to repeat.
         if type(error).__module__ != "prefect.exceptions" or type(error).__name__ != "TerminationSignal":
             raise
+
+
+def _hold_little() -> None:
+    """Let what is large leave the heap as soon as it is freed, and all threads share one heap.
+
+    The allocator learns from the largest it ever saw to keep ever more, and keeps a heap for every thread that ever ran: what a
+    look at the whole set needed for a moment would lie scattered in a process that runs for months. Of this process alone:
+    those that compute have other needs.
+    """
+    with contextlib.suppress(AttributeError, OSError):  # the C library of Linux distributions has it, not every other
+        allocator = ctypes.CDLL(None)
+        for setting, value in ((_MMAP_THRESHOLD, LARGE_BYTES), (_TRIM_THRESHOLD, LARGE_BYTES), (_ARENA_MAX, 1)):
+            allocator.mallopt(setting, value)
 
 
 def give_memory_back() -> None:
