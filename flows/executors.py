@@ -49,9 +49,8 @@ def executor_of(settings: ComputeSettings) -> Executor:
 def local_pool(settings: ComputeSettings, processes: int) -> Executor:
     """Make a pool of processes that import what most files need at once, so that this passes while other things start."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["flows.plate_work", "flows.door_work"]
-    )  # imported once, and there in every process forked from it
+    # Imported once, and there in every process forked from it.
+    context.set_forkserver_preload(["flows.plate_work", "flows.door_work"])
     pool = ProcessPoolExecutor(
         processes, mp_context=context, initializer=_begin, initargs=(settings.memory_mb_for_a_process * 1_000_000,)
     )

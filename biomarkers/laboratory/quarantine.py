@@ -62,16 +62,12 @@ def bring_back(laboratory: Laboratory, *, job_id: int, reason: str, actor: str =
             raise StoreError(
                 what="The file is just being put into quarantine.", where=_where(job), remedy="Try again in a moment."
             )
-        is_moved = resting != back
-        if is_moved and back.exists() and not back.samefile(resting):
-            raise _taken(job)
         if is_as_dropped(resting, job):
             job = jobs.requeue(transaction, job_id=job_id, at=utc_now(), reason=reason, actor=actor)
-        if is_moved:
+        if resting != back:
             # Before the commit: killed between the two, the file is a new drop, and its old job has ended.
             _move(resting, back, job)
-        note = laboratory.folder.quarantine(job.assay) / f"{resting.name}.reason.txt"
-        note.unlink(missing_ok=True)
+        _remove_note(laboratory, job, resting)
     return job
 
 
@@ -83,29 +79,30 @@ def finish_bringing_back(laboratory: Laboratory, transaction: Transaction, *, dr
             reason = "It was being brought back when the program was killed."
             jobs.requeue(transaction, job_id=job.id, at=utc_now(), reason=reason)
             resting.unlink()
-            resting.with_name(f"{resting.name}.reason.txt").unlink(missing_ok=True)
+            _remove_note(laboratory, job, resting)
             return
+
+
+def _remove_note(laboratory: Laboratory, job: Job, resting: Path) -> None:
+    (laboratory.folder.quarantine(job.assay) / f"{resting.name}.reason.txt").unlink(missing_ok=True)
 
 
 def _move(resting: Path, back: Path, job: Job) -> None:
     try:
         back.parent.mkdir(parents=True, exist_ok=True)
-        if not archive.moved_to(resting, back):
-            raise _taken(job)
+        is_free = archive.moved_to(resting, back)
     except OSError as error:
         raise LabFolderError(
             what=f"The file cannot be brought back from quarantine: {error.strerror}.",
             where=_where(job),
             remedy="Check the rights of the inbox and of the folder 'quarantine', then try again.",
         ) from error
-
-
-def _taken(job: Job) -> StoreError:
-    return StoreError(
-        what="A file of this name lies in the inbox already.",
-        where=_where(job),
-        remedy="Wait until it is taken, then try again.",
-    )
+    if not is_free:
+        raise StoreError(
+            what="A file of this name lies in the inbox already.",
+            where=_where(job),
+            remedy="Wait until it is taken, then try again.",
+        )
 
 
 def _where(job: Job) -> str:

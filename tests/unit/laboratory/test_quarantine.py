@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -13,7 +12,7 @@ import pytest
 
 from biomarkers.errors import BiomarkersError, LabFolderError, StoreError
 from biomarkers.lab import archive
-from biomarkers.laboratory import Laboratory, create_laboratory, open_lab
+from biomarkers.laboratory import Laboratory, open_lab
 from biomarkers.laboratory.quarantine import bring_back
 from biomarkers.store import audit, jobs
 from biomarkers.store.jobs import Job, JobState
@@ -22,12 +21,6 @@ from flows.bench import at_bench
 from flows.leases import working
 
 NAME = "P1.map.csv"
-
-
-@pytest.fixture
-def laboratory(tmp_path: Path) -> Iterator[Laboratory]:
-    with create_laboratory(tmp_path / "lab") as made:
-        yield made
 
 
 @pytest.fixture

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from datetime import UTC, date, datetime
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from biomarkers.errors import LabFolderError, StoreError, StudyDefinitionError, TemporarilyUnavailableError
-from biomarkers.laboratory import Laboratory, create_laboratory
+from biomarkers.laboratory import Laboratory
 from biomarkers.laboratory.releases import lock_release
 from biomarkers.laboratory.worklists import worklist
 from biomarkers.reports.exports import Standard, export_files
@@ -24,12 +22,6 @@ from biomarkers.study.roster import Moment, Specimen, Subject
 
 NOW = datetime(2025, 6, 1, 12, tzinfo=UTC)
 DAY = date(2025, 6, 1)
-
-
-@pytest.fixture
-def laboratory(tmp_path: Path) -> Iterator[Laboratory]:
-    with create_laboratory(tmp_path / "lab") as made:
-        yield made
 
 
 @pytest.fixture
